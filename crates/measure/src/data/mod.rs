@@ -1,0 +1,228 @@
+//! Data sets: points read from files, split by a seeded permutation, standardised, and written back.
+//!
+//! # Design
+//!
+//! A file is read in f64 as it stands; standardisation is a map of its own ([`Standardization`]), fitted to the training
+//! part and undone on output. No header is believed: memory grows with the bytes that are there, and whatever is wrong
+//! with a file is a [`DataError`] that names the row and the column, or what was expected, and a cure.
+
+mod array;
+mod csv;
+mod error;
+mod fitting;
+mod idx;
+mod npy;
+mod source;
+mod split;
+mod standardize;
+pub mod write;
+
+use std::io::{BufReader, Cursor};
+use std::path::{Path, PathBuf};
+
+use ndarray::Axis;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use error::{DataError, FileProblem, Location};
+pub use split::{Split, SplitConfig};
+pub use standardize::{Standardization, Standardize, WHITENING_RIDGE, Whitening};
+
+use crate::Points;
+use source::{Format, Kind, Source};
+
+/// A data set in a file, and what is done with it before training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataSetConfig {
+    /// The file, relative to the working directory: .npy, .npz, .csv, .tsv or .idx (MNIST's names too), each also with
+    /// .gz. An array of any rank is read as one row a point, the other axes flattened.
+    pub path: PathBuf,
+    /// The columns to learn from, by name; in an .npz file the arrays, set side by side; without names by number, from
+    /// "1". Without this key all columns but the label; in an .npz file the only array of numbers of rank 2 or more, or
+    /// the one called `images`, `x` or `data`.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub columns: Option<Vec<String>>,
+    /// Whether the first line of a .csv or .tsv file holds names; recognised without this key: names are no numbers.
+    #[serde(default)]
+    pub header: Option<bool>,
+    /// The labels: a column of a .csv or .tsv file, an array of an .npz file; for .npy and .idx another file, beside
+    /// this one or relative to the working directory. They colour figures and count classes; training does not see them.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Height and width of a point that is an image.
+    #[serde(default)]
+    pub image_shape: Option<[usize; 2]>,
+    /// How the points are shifted and scaled before training; undone on output.
+    #[serde(default)]
+    pub standardize: Standardize,
+    /// Whether the standardised points are whitened too (ZCA); undone on output.
+    #[serde(default)]
+    pub whiten: bool,
+    /// The standard deviation of Gaussian noise added to the standardised points, fresh in training.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub noise: f64,
+    /// The training, validation and test parts.
+    #[serde(default)]
+    pub split: SplitConfig,
+}
+
+impl DataSetConfig {
+    /// The configuration of a file with every other key at its default.
+    pub fn of_file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            columns: None,
+            header: None,
+            label: None,
+            image_shape: None,
+            standardize: Standardize::default(),
+            whiten: false,
+            noise: 0.0,
+            split: SplitConfig::default(),
+        }
+    }
+}
+
+/// The content of a data file: one point a row, in the file's own coordinates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataSet {
+    /// The points, `[n, d]`, n and d at least 1, every value finite.
+    pub points: Points,
+    /// One label a row.
+    pub labels: Option<Vec<String>>,
+    /// The names of the d columns.
+    pub columns: Option<Vec<String>>,
+    /// The shape that one row had before it was flattened: `[8, 8]` for an array `[n, 8, 8]`, `[]` for an array `[n]`.
+    pub row_shape: Vec<usize>,
+    /// SHA-256 of the file's bytes (compressed where the file is), in hexadecimal.
+    pub sha256: String,
+}
+
+impl DataSet {
+    /// Reads the file that a configuration names, and checks the configuration against it.
+    ///
+    /// # Errors
+    /// [`DataError::File`] for everything that can be wrong with a file or with the keys that describe it,
+    /// [`DataError::Noise`] for a noise that is negative or not finite.
+    pub fn load(config: &DataSetConfig) -> Result<Self, DataError> {
+        if !(config.noise >= 0.0 && config.noise.is_finite()) {
+            return Err(DataError::Noise { value: config.noise });
+        }
+        let selection = Selection {
+            columns: config.columns.as_deref(),
+            names_needed: true,
+            header: config.header,
+            label: config.label.as_deref(),
+        };
+        let data = read(&config.path, &selection)?;
+        let columns = data.points.ncols();
+        match config.image_shape {
+            Some(shape) if shape[0].checked_mul(shape[1]) != Some(columns) => {
+                Err(at(&config.path)(FileProblem::ImageShape { shape, columns }))
+            }
+            _ => Ok(data),
+        }
+    }
+}
+
+/// Reads a file of points as it stands, without labels. Where the file names its columns and `columns` is given, it is
+/// those columns, in that order; otherwise all.
+///
+/// # Errors
+/// [`DataError::File`].
+pub fn read_points(path: &Path, columns: Option<&[String]>) -> Result<DataSet, DataError> {
+    read(path, &Selection { columns, names_needed: false, ..Selection::default() })
+}
+
+/// What of a file is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Selection<'a> {
+    columns: Option<&'a [String]>,
+    /// Whether a file without names must not be taken whole where columns are asked for.
+    names_needed: bool,
+    header: Option<bool>,
+    label: Option<&'a str>,
+}
+
+/// What a reader finds.
+struct Table {
+    points: Points,
+    names: Option<Vec<String>>,
+    labels: Option<Vec<String>>,
+    row_shape: Vec<usize>,
+}
+
+fn at(path: &Path) -> impl Fn(FileProblem) -> DataError {
+    move |problem| DataError::File { path: path.to_owned(), problem: Box::new(problem) }
+}
+
+fn read(path: &Path, selection: &Selection) -> Result<DataSet, DataError> {
+    let (table, kind, sha256) = read_table(path, selection).map_err(at(path))?;
+    let Table { points, names, mut labels, row_shape } = table;
+    if let (Kind::Npy | Kind::Idx, Some(label)) = (kind, selection.label) {
+        let beside = path.with_file_name(label);
+        let file = if beside.exists() { beside } else { PathBuf::from(label) };
+        labels = Some(read_label_file(&file, points.nrows()).map_err(at(&file))?);
+    }
+    Ok(DataSet { points, labels, columns: names, row_shape, sha256 })
+}
+
+fn read_table(path: &Path, selection: &Selection) -> Result<(Table, Kind, String), FileProblem> {
+    let mut file = source::open(path)?;
+    let Format { kind, gzip } = Format::of(path)?;
+    if selection.header.is_some() && !matches!(kind, Kind::Csv | Kind::Tsv) {
+        return Err(FileProblem::HeaderKey);
+    }
+    let sha256 = source::sha256(&mut file)?;
+    let table = match kind {
+        Kind::Csv => csv::read_csv(&mut Source::file(file, gzip)?, None, selection)?,
+        Kind::Tsv => csv::read_csv(&mut Source::file(file, gzip)?, Some(b'\t'), selection)?,
+        Kind::Npy => select(npy::read_npy(&mut Source::file(file, gzip)?)?, selection)?,
+        Kind::Idx => select(idx::read_idx(&mut Source::file(file, gzip)?)?, selection)?,
+        Kind::Npz if gzip => npy::read_npz(Cursor::new(Source::file(file, true)?.rest()?), selection)?,
+        Kind::Npz => npy::read_npz(BufReader::new(file), selection)?,
+    };
+    Ok((table, kind, sha256))
+}
+
+fn read_label_file(path: &Path, rows: usize) -> Result<Vec<String>, FileProblem> {
+    let file = source::open(path)?;
+    let Format { kind, gzip } = Format::of(path)?;
+    let mut source = Source::file(file, gzip)?;
+    match kind {
+        Kind::Npy => npy::read_npy_labels(&mut source, rows),
+        Kind::Idx => idx::read_idx_labels(&mut source, rows),
+        Kind::Npz | Kind::Csv | Kind::Tsv => Err(FileProblem::LabelFormat),
+    }
+}
+
+/// The wanted columns of a table without names, by number.
+fn select(mut table: Table, selection: &Selection) -> Result<Table, FileProblem> {
+    if let Some(columns) = selection.columns.filter(|_| selection.names_needed) {
+        let width = table.points.ncols();
+        let chosen = columns
+            .iter()
+            .map(|name| numbered_column("columns", name, width, false))
+            .collect::<Result<Vec<usize>, FileProblem>>()?;
+        if chosen.is_empty() {
+            return Err(FileProblem::NoColumns);
+        }
+        table.points = table.points.select(Axis(1), &chosen);
+        table.row_shape = vec![chosen.len()];
+    }
+    Ok(table)
+}
+
+/// The column that a number from "1" to "`count`" names, from 0.
+fn numbered_column(key: &'static str, name: &str, count: usize, csv: bool) -> Result<usize, FileProblem> {
+    match name.parse::<usize>() {
+        Ok(number) if (1..=count).contains(&number) => Ok(number - 1),
+        _ => Err(FileProblem::Nameless { key, name: name.to_owned(), count, csv }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The seeded split of a data set into training, validation and test parts.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::error::DataError;
+use crate::{Purpose, Stream};
+
+/// The sizes of the three parts: all fractions (with a sum of at most 1) or all counts. What is left over is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SplitConfig {
+    /// The part that is learnt from.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub train: f64,
+    /// The part that chooses the best checkpoint (0: none).
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub validation: f64,
+    /// The part that the final numbers are computed from (0: none).
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub test: f64,
+}
+
+impl Default for SplitConfig {
+    fn default() -> Self {
+        Self { train: 0.8, validation: 0.1, test: 0.1 }
+    }
+}
+
+/// The rows of each part, disjoint, in the order of the permutation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// Rows to learn from; never empty.
+    pub train: Vec<usize>,
+    /// Rows that choose the best checkpoint.
+    pub validation: Vec<usize>,
+    /// Rows of the final numbers.
+    pub test: Vec<usize>,
+}
+
+impl SplitConfig {
+    /// Splits the rows `0..n` by the permutation of (`seed`, [`Purpose::Split`]).
+    ///
+    /// Fractions a, b, c end the parts at `round(an)`, `round((a+b)n)` and `round((a+b+c)n)`.
+    ///
+    /// # Errors
+    /// A size that is negative or not finite, fractions beside counts, fractions with a sum over 1, counts with a sum
+    /// over n, and a part that was asked for and is empty.
+    pub fn split(&self, n: usize, seed: u64) -> Result<Split, DataError> {
+        let ends = self.ends(n)?;
+        let order = Stream::new(seed, Purpose::Split).permutation(0, n);
+        Ok(Split {
+            train: order[..ends[0]].to_vec(),
+            validation: order[ends[0]..ends[1]].to_vec(),
+            test: order[ends[1]..ends[2]].to_vec(),
+        })
+    }
+
+    /// Where the parts end in the permutation; increasing, at most n.
+    fn ends(&self, n: usize) -> Result<[usize; 3], DataError> {
+        let parts = [("train", self.train), ("validation", self.validation), ("test", self.test)];
+        if let Some(&(part, value)) = parts.iter().find(|(_, value)| !(*value >= 0.0 && value.is_finite())) {
+            return Err(DataError::SplitSize { part, value });
+        }
+        let sums = [self.train, self.train + self.validation, self.train + self.validation + self.test];
+        let counts = sums[2] > 1.0 && parts.iter().all(|(_, value)| value.fract() == 0.0);
+        let ends = if counts {
+            if sums[2] > n as f64 {
+                return Err(DataError::SplitCounts { asked: sums[2], rows: n });
+            }
+            sums.map(|sum| sum as usize)
+        } else {
+            if parts.iter().any(|(_, value)| *value > 1.0) {
+                let &Self { train, validation, test } = self;
+                return Err(DataError::SplitMixed { train, validation, test });
+            }
+            // 0.7 + 0.2 + 0.1 exceeds 1 by a rounding error.
+            if sums[2] > 1.0 + 1e-9 {
+                return Err(DataError::SplitFractions { sum: sums[2] });
+            }
+            sums.map(|sum| ((sum * n as f64).round() as usize).min(n))
+        };
+        let starts = [0, ends[0], ends[1]];
+        for (i, (part, value)) in parts.into_iter().enumerate() {
+            if starts[i] == ends[i] && (i == 0 || value > 0.0) {
+                let or_none = if i == 0 { "" } else { ", or set it to 0" };
+                return Err(DataError::SplitEmpty { part, value, rows: n, or_none });
+            }
+        }
+        Ok(ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn config(train: f64, validation: f64, test: f64) -> SplitConfig {
+        SplitConfig { train, validation, test }
+    }
+
+    fn sizes(split: &Split) -> [usize; 3] {
+        [split.train.len(), split.validation.len(), split.test.len()]
+    }
+
+    #[test]
+    fn fractions_and_counts_give_the_sizes_they_say() {
+        let split = SplitConfig::default().split(1797, 0).unwrap();
+        assert_eq!(sizes(&split), [1438, 179, 180]);
+        assert_eq!(sizes(&config(1300.0, 200.0, 297.0).split(1797, 0).unwrap()), [1300, 200, 297]);
+        assert_eq!(sizes(&config(0.7, 0.2, 0.1).split(10, 0).unwrap()), [7, 2, 1]);
+        assert_eq!(sizes(&config(1.0, 0.0, 0.0).split(5, 0).unwrap()), [5, 0, 0]);
+        assert_eq!(sizes(&config(1.0, 1.0, 0.0).split(5, 0).unwrap()), [1, 1, 0]);
+    }
+
+    #[test]
+    fn the_seed_alone_decides_the_split() {
+        let of = |seed| SplitConfig::default().split(100, seed).unwrap();
+        assert_eq!(of(3), of(3));
+        assert_ne!(of(3), of(4));
+    }
+
+    #[test]
+    fn a_split_that_cannot_be_made_says_why() {
+        let message = |config: SplitConfig, n| config.split(n, 0).unwrap_err().to_string();
+        assert_eq!(message(config(-1.0, 0.0, 0.0), 9), "split.train is -1; give a fraction or a count, 0 or more");
+        assert_eq!(
+            message(config(0.5, f64::NAN, 0.0), 9),
+            "split.validation is NaN; give a fraction or a count, 0 or more"
+        );
+        assert_eq!(
+            message(config(0.8, 100.0, 100.0), 999),
+            "the split mixes fractions and counts (train 0.8, validation 100, test 100); give three fractions with a \
+             sum of at most 1, or three counts"
+        );
+        assert_eq!(
+            message(config(0.75, 0.5, 0.25), 9),
+            "the fractions of the split sum to 1.5; lower them to a sum of at most 1"
+        );
+        assert_eq!(
+            message(config(1500.0, 300.0, 200.0), 1797),
+            "the split asks for 2000 rows, the data set has 1797; lower the counts, or give fractions"
+        );
+        assert_eq!(
+            message(config(0.0, 0.5, 0.5), 9),
+            "the train part of the split is empty (split.train is 0, the data set has 9 rows); raise split.train"
+        );
+        assert_eq!(
+            message(SplitConfig::default(), 5),
+            "the test part of the split is empty (split.test is 0.1, the data set has 5 rows); raise split.test, or set \
+             it to 0"
+        );
+        assert!(config(1.0, 0.0, 0.0).split(0, 0).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn the_parts_are_disjoint_and_in_range(a in 0f64..1.0, b in 0f64..1.0, c in 0f64..1.0, n in 1usize..300) {
+            let total = a + b + c + 1e-3;
+            if let Ok(split) = config(a / total, b / total, c / total).split(n, 1) {
+                let mut rows = [split.train, split.validation, split.test].concat();
+                prop_assert!(rows.iter().all(|&row| row < n));
+                rows.sort_unstable();
+                let all = rows.len();
+                rows.dedup();
+                prop_assert_eq!(rows.len(), all);
+            }
+        }
+
+        #[test]
+        fn no_sizes_panic(a in any::<f64>(), b in any::<f64>(), c in any::<f64>(), n in 0usize..50) {
+            let _ = config(a, b, c).split(n, 1);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Why a measure cannot be built from the numbers given.
+
+use thiserror::Error;
+
+/// What is wrong with the parameters of a measure; `field` is the path of the parameter, such as `covariances[1]`.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// A list without entries.
+    #[error("`{field}` is empty; give at least one entry")]
+    Empty {
+        /// The parameter.
+        field: String,
+    },
+    /// An entry that is NaN or infinite.
+    #[error("`{field}` is {value}; every number must be finite")]
+    NotFinite {
+        /// The parameter.
+        field: String,
+        /// Its value.
+        value: f64,
+    },
+    /// A list whose length disagrees with another's.
+    #[error("`{field}` has {found} entries, but `{other}` asks for {expected}; give one for each")]
+    Length {
+        /// The parameter.
+        field: String,
+        /// Its length.
+        found: usize,
+        /// The parameter that fixes the length.
+        other: String,
+        /// The length it fixes.
+        expected: usize,
+    },
+    /// A weight that is zero or negative.
+    #[error("`{field}` is {value}; weights must be positive. Leave out a component that has no weight")]
+    Weight {
+        /// The parameter.
+        field: String,
+        /// Its value.
+        value: f64,
+    },
+    /// Weights that are no probabilities.
+    #[error("`weights` sum to {sum}; they must sum to 1 within 1e-6. Divide each by {sum}")]
+    WeightSum {
+        /// Their sum.
+        sum: f64,
+    },
+    /// A covariance that differs from its transpose.
+    #[error(
+        "`{field}` is not symmetric: entry [{row}][{column}] is {upper}, entry [{column}][{row}] is {lower}. \
+         Give both the same value"
+    )]
+    NotSymmetric {
+        /// The parameter.
+        field: String,
+        /// The row of the first entry.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// The entry above the diagonal.
+        upper: f64,
+        /// The entry below.
+        lower: f64,
+    },
+    /// A covariance with a negative eigenvalue.
+    #[error(
+        "`{field}` is not positive semi-definite: its least eigenvalue is {eigenvalue}. A covariance may be singular, \
+         or zero, but no direction may have a negative variance"
+    )]
+    NotPositiveSemiDefinite {
+        /// The parameter.
+        field: String,
+        /// The least eigenvalue.
+        eigenvalue: f64,
+    },
+    /// A side of a box without length.
+    #[error("`low[{index}]` is {low} and `high[{index}]` is {high}; low must be below high")]
+    Interval {
+        /// The coordinate.
+        index: usize,
+        /// Its lower end.
+        low: f64,
+        /// Its upper end.
+        high: f64,
+    },
+    /// A noise that is negative.
+    #[error("`{field}` is {value}; a standard deviation must be 0 or larger")]
+    NegativeDeviation {
+        /// The parameter.
+        field: String,
+        /// Its value.
+        value: f64,
+    },
+    /// A symmetric matrix whose eigenvalues were not found.
+    #[error(
+        "the eigenvalues of `{field}` did not converge; its entries may lie too far apart. Rescale the coordinates"
+    )]
+    Eigenvalues {
+        /// The parameter.
+        field: String,
+    },
+}
+
+/// Refuses the first entry that is not finite.
+pub(crate) fn check_finite(field: &str, values: &[f64]) -> Result<(), MeasureError> {
+    match values.iter().position(|x| !x.is_finite()) {
+        Some(i) => Err(MeasureError::NotFinite { field: format!("{field}[{i}]"), value: values[i] }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,42 @@
+//! Probability measures on Rᵈ: what is sampled, scored and compared.
+//!
+//! - [`random`]: counter-based random streams;
+//! - [`schedule`]: noise schedules, and the conversions between α, σ, signal-to-noise ratio and time;
+//! - [`data`]: data sets from files;
+//! - [`Measure`], [`Sample`], [`Denoiser`]: what a measure can be asked;
+//! - [`Gaussian`], [`GaussianMixture`], [`UniformBox`], [`Empirical`]: measures exact at every noise level;
+//! - [`targets`]: named targets in the plane; [`TargetConfig`]: the choice of a target;
+//! - [`linear_algebra`], [`quadrature`]: what they are computed with.
+
+pub mod data;
+pub mod linear_algebra;
+pub mod quadrature;
+pub mod random;
+pub mod schedule;
+pub mod targets;
+
+mod empirical;
+mod error;
+mod estimate;
+mod gaussian;
+mod host;
+#[cfg(test)]
+mod invariants;
+mod measure;
+mod mixture;
+mod rescaled;
+mod target;
+mod truncated_normal;
+mod uniform_box;
+
+pub use empirical::Empirical;
+pub use error::MeasureError;
+pub use estimate::Estimate;
+pub use gaussian::Gaussian;
+pub use measure::{Denoiser, Measure, Points, Sample, to_points, to_tensor};
+pub use mixture::{Component, GaussianMixture};
+pub use rescaled::Rescaled;
+pub use random::{Purpose, Stream, Words};
+pub use schedule::NoiseSchedule;
+pub use target::{Target, TargetConfig};
+pub use uniform_box::UniformBox;

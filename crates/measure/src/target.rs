@@ -1,0 +1,203 @@
+//! The choice of a target: what a config can name, and the measure it names.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::DataSetConfig;
+use crate::error::MeasureError;
+use crate::gaussian::Gaussian;
+use crate::measure::{Denoiser, Measure, Sample};
+use crate::mixture::GaussianMixture;
+use crate::targets::{self, Checkerboard, Pinwheel, SmoothedCurve};
+use crate::uniform_box::UniformBox;
+
+/// The law to learn or to measure: a measure in closed form, a named target in the plane, or a data set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TargetConfig {
+    /// One Gaussian N(mean, covariance); a singular covariance is allowed, and zero makes a point mass.
+    Gaussian {
+        /// The mean, one number a coordinate.
+        #[schemars(length(min = 1))]
+        mean: Vec<f64>,
+        /// The covariance, row by row: symmetric, without negative eigenvalues.
+        #[schemars(length(min = 1))]
+        covariance: Vec<Vec<f64>>,
+    },
+    /// A mixture of Gaussians; a singular covariance is allowed, and zero makes a point mass.
+    GaussianMixture {
+        /// The probability of each component: positive numbers that sum to 1.
+        #[schemars(length(min = 1), inner(range(min = 0.0, max = 1.0)))]
+        weights: Vec<f64>,
+        /// The mean of each component.
+        #[schemars(length(min = 1))]
+        means: Vec<Vec<f64>>,
+        /// The covariance matrix of each component, row by row: symmetric, without negative eigenvalues.
+        #[schemars(length(min = 1))]
+        covariances: Vec<Vec<Vec<f64>>>,
+    },
+    /// The uniform law on a box.
+    UniformBox {
+        /// The least value of each coordinate.
+        #[schemars(length(min = 1))]
+        low: Vec<f64>,
+        /// The largest value of each coordinate, above `low`.
+        #[schemars(length(min = 1))]
+        high: Vec<f64>,
+    },
+    /// Two noisy half circles facing each other, version 1: 1.4 (a(t) - (1/2, 1/4) + 0.1 z), t uniform on [0, π],
+    /// a = (cos t, sin t) or (1 - cos t, 1/2 - sin t), equally likely.
+    TwoMoons {},
+    /// Eight equal Gaussians on a circle, version 1: centres √2 (cos, sin)(2πk/8), standard deviation 0.1.
+    Ring {},
+    /// A checkerboard, version 1: uniform on the eight squares i + j even, side 0.85, of the 4 × 4 grid over [-1.7, 1.7]².
+    Checkerboard {},
+    /// Five twisted blades, version 1: 1.35 R(2πk/5 + e^|u|/4) u, u = (1 + 0.3 z₁, 0.1 z₂), k uniform in 0…4.
+    Pinwheel {},
+    /// A noisy letter S, version 1: 0.9 (sin t, sign(t)(cos t - 1)) + noise z, t uniform on [-3π/2, 3π/2].
+    SCurve {
+        /// The standard deviation of the noise; below 0.01 the target has samples but no density.
+        #[serde(default = "curve_noise")]
+        #[schemars(range(min = 0.0))]
+        noise: f64,
+    },
+    /// A noisy roll, version 1: (t cos t, t sin t)/7 + noise z, t uniform on [3π/2, 9π/2].
+    SwissRoll {
+        /// The standard deviation of the noise; below 0.01 the target has samples but no density.
+        #[serde(default = "curve_noise")]
+        #[schemars(range(min = 0.0))]
+        noise: f64,
+    },
+    /// Two noisy spirals wound into each other, version 1: ±(-t cos t, t sin t)/4.5 + noise z, t = 3π√u, u uniform on
+    /// [0, 1].
+    Spirals {
+        /// The standard deviation of the noise; below 0.01 the target has samples but no density.
+        #[serde(default = "curve_noise")]
+        #[schemars(range(min = 0.0))]
+        noise: f64,
+    },
+    /// A data set in a file: the empirical measure of its points.
+    Dataset(DataSetConfig),
+}
+
+fn curve_noise() -> f64 {
+    0.1
+}
+
+/// A target that exists in closed form: its sampler, and what else is known of it.
+#[derive(Clone)]
+pub struct Target {
+    /// Its draws.
+    pub sampler: Arc<dyn Sample>,
+    /// Its log-density and score, where it has one.
+    pub density: Option<Arc<dyn Measure>>,
+    /// Its exact posterior mean at every noise level, where that is known.
+    pub denoiser: Option<Arc<dyn Denoiser + Send + Sync>>,
+    /// The name a config calls it by.
+    pub name: &'static str,
+    /// The version of its definition: equal names and versions mean equal laws.
+    pub version: u32,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("dim", &self.sampler.dim())
+            .field("density", &self.density.is_some())
+            .field("denoiser", &self.denoiser.is_some())
+            .finish()
+    }
+}
+
+impl TargetConfig {
+    /// The name of the choice, as it stands in a config.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gaussian { .. } => "gaussian",
+            Self::GaussianMixture { .. } => "gaussian_mixture",
+            Self::UniformBox { .. } => "uniform_box",
+            Self::TwoMoons {} => "two_moons",
+            Self::Ring {} => "ring",
+            Self::Checkerboard {} => "checkerboard",
+            Self::Pinwheel {} => "pinwheel",
+            Self::SCurve { .. } => "s_curve",
+            Self::SwissRoll { .. } => "swiss_roll",
+            Self::Spirals { .. } => "spirals",
+            Self::Dataset(_) => "dataset",
+        }
+    }
+
+    /// The measure in closed form; `None` for a data set, which is read from its file instead.
+    ///
+    /// # Errors
+    ///
+    /// Parameters that make no measure; the message names the field.
+    pub fn build_exact(&self) -> Result<Option<Target>, MeasureError> {
+        let target = match self {
+            Self::Dataset(_) => return Ok(None),
+            Self::Gaussian { mean, covariance } => {
+                let gaussian = Gaussian::new(mean.clone(), covariance.clone())?;
+                let has_density = gaussian.has_density();
+                self.target(Arc::new(gaussian), has_density)
+            }
+            Self::GaussianMixture { weights, means, covariances } => {
+                let mixture = GaussianMixture::new(weights.clone(), means.clone(), covariances.clone())?;
+                let has_density = mixture.has_density();
+                self.target(Arc::new(mixture), has_density)
+            }
+            Self::UniformBox { low, high } => self.target(Arc::new(UniformBox::new(low.clone(), high.clone())?), true),
+            Self::Ring {} => self.target(Arc::new(targets::ring()), true),
+            Self::Checkerboard {} => self.target(Arc::new(Checkerboard::new()), true),
+            Self::Pinwheel {} => Target {
+                sampler: Arc::new(Pinwheel {}),
+                density: Some(Arc::new(Pinwheel {})),
+                denoiser: None,
+                name: self.name(),
+                version: 1,
+            },
+            Self::TwoMoons {} => self.curve(targets::two_moons()),
+            Self::SCurve { noise } => self.curve(targets::s_curve(checked_noise(*noise)?)),
+            Self::SwissRoll { noise } => self.curve(targets::swiss_roll(checked_noise(*noise)?)),
+            Self::Spirals { noise } => self.curve(targets::spirals(checked_noise(*noise)?)),
+        };
+        Ok(Some(target))
+    }
+
+    /// A measure that knows everything of itself, but for a density where its covariance is singular.
+    fn target<M: Sample + Measure + Denoiser + 'static>(&self, measure: Arc<M>, has_density: bool) -> Target {
+        Target {
+            sampler: measure.clone(),
+            density: has_density.then(|| measure.clone() as Arc<dyn Measure>),
+            denoiser: Some(measure),
+            name: self.name(),
+            version: 1,
+        }
+    }
+
+    /// A curve draws from its definition, and is a mixture in everything else.
+    fn curve(&self, curve: SmoothedCurve) -> Target {
+        let quadrature = curve.quadrature().map(Arc::new);
+        Target {
+            sampler: Arc::new(curve),
+            density: quadrature.clone().map(|mixture| mixture as Arc<dyn Measure>),
+            denoiser: quadrature.map(|mixture| mixture as Arc<dyn Denoiser + Send + Sync>),
+            name: self.name(),
+            version: 1,
+        }
+    }
+}
+
+/// A standard deviation given as `noise`.
+fn checked_noise(noise: f64) -> Result<f64, MeasureError> {
+    if !noise.is_finite() {
+        Err(MeasureError::NotFinite { field: "noise".to_owned(), value: noise })
+    } else if noise < 0.0 {
+        Err(MeasureError::NegativeDeviation { field: "noise".to_owned(), value: noise })
+    } else {
+        Ok(noise)
+    }
+}
