@@ -1,0 +1,70 @@
+//! A checked view of points that lie row after row in a slice.
+
+use crate::TransportError;
+
+/// n equally weighted points of Rᵈ: at least one, all coordinates finite.
+#[derive(Debug, Clone, Copy)]
+pub struct Cloud<'a> {
+    values: &'a [f64],
+    dim: usize,
+}
+
+impl<'a> Cloud<'a> {
+    /// The points in `values`, `[n, d]` row after row.
+    ///
+    /// # Errors
+    ///
+    /// An empty slice, a length that is no multiple of `dim`, a coordinate that is not finite.
+    pub fn new(values: &'a [f64], dim: usize) -> Result<Self, TransportError> {
+        if dim == 0 || !values.len().is_multiple_of(dim) {
+            return Err(TransportError::Ragged { values: values.len(), dim });
+        }
+        if values.is_empty() {
+            return Err(TransportError::Empty);
+        }
+        match values.iter().position(|x| !x.is_finite()) {
+            Some(at) => Err(TransportError::NotFinite { point: at / dim, column: at % dim, value: values[at] }),
+            None => Ok(Self { values, dim }),
+        }
+    }
+
+    /// The dimension d.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The number of points n.
+    pub fn count(&self) -> usize {
+        self.values.len() / self.dim
+    }
+
+    /// The points, each a slice of length d.
+    pub fn points(&self) -> std::slice::ChunksExact<'a, f64> {
+        self.values.chunks_exact(self.dim)
+    }
+}
+
+/// The dimension that both clouds share.
+pub(crate) fn common_dim(a: &Cloud, b: &Cloud) -> Result<usize, TransportError> {
+    if a.dim == b.dim { Ok(a.dim) } else { Err(TransportError::DimensionMismatch { a: a.dim, b: b.dim }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cloud_says_what_is_wrong_with_it() {
+        let text = |values: &[f64], dim| Cloud::new(values, dim).unwrap_err().to_string();
+        assert_eq!(
+            text(&[1.0, 2.0, 3.0], 2),
+            "3 numbers are no whole number of points of dimension 2; pass n·2 of them, point after point"
+        );
+        assert_eq!(
+            text(&[1.0, 2.0, 3.0, f64::NAN], 2),
+            "coordinate 1 of point 1 is NaN; remove that point, or mend what produced it"
+        );
+        assert_eq!(Cloud::new(&[], 2).unwrap_err(), TransportError::Empty);
+        assert!(Cloud::new(&[], 0).is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! Distances of fixed point sets against an independent implementation (NumPy and SciPy): tests/metrics.json.
+
+use brenier_transport::{Cloud, gaussian, one_dimension::w_p, sliced::sliced_w2};
+use serde_json::Value;
+
+fn reference() -> Value {
+    serde_json::from_str(include_str!("metrics.json")).unwrap()
+}
+
+/// Every number below a value, in order.
+fn numbers(value: &Value) -> Vec<f64> {
+    match value {
+        Value::Array(entries) => entries.iter().flat_map(numbers).collect(),
+        other => vec![other.as_f64().unwrap()],
+    }
+}
+
+fn close(ours: f64, theirs: &Value) {
+    let theirs = theirs.as_f64().unwrap();
+    assert!((ours - theirs).abs() < 1e-12 * theirs.max(1.0), "{ours} against {theirs}");
+}
+
+#[test]
+fn sliced_w2_between_equal_and_unequal_sizes() {
+    let file = reference();
+    let [x, y, z, directions] = ["X", "Y", "Z", "directions"].map(|name| numbers(&file[name]));
+    let [x, y, z] = [&x, &y, &z].map(|points| Cloud::new(points, 3).unwrap());
+    let xy = sliced_w2(x, y, &directions).unwrap();
+    close(xy.w2(), &file["sliced"]["SW2_XY"]);
+    for (ours, theirs) in xy.per_direction.iter().zip(file["sliced"]["per_direction_W2_XY"].as_array().unwrap()) {
+        close(ours.sqrt(), theirs);
+    }
+    close(sliced_w2(x, z, &directions).unwrap().w2(), &file["sliced"]["SW2_XZ"]);
+    close(sliced_w2(z, x, &directions).unwrap().w2(), &file["sliced"]["SW2_XZ"]);
+}
+
+#[test]
+fn one_dimension_between_equal_and_unequal_sizes() {
+    let file = reference();
+    let [x, y, z] = ["X", "Y", "Z"].map(|name| numbers(&file[name]).into_iter().step_by(3).collect::<Vec<f64>>());
+    for (a, b, p, name) in
+        [(&x, &y, 1.0, "W1_xy"), (&x, &y, 2.0, "W2_xy"), (&x, &z, 1.0, "W1_xz"), (&x, &z, 2.0, "W2_xz")]
+    {
+        close(w_p(a, b, p).unwrap(), &file["w_1d"][name]);
+    }
+}
+
+#[test]
+fn gaussians_singular_ones_included() {
+    let file = reference();
+    let rows = file["bures"].as_array().unwrap();
+    assert!(rows.len() >= 5);
+    for row in rows {
+        let [m1, s1, m2, s2] = ["m1", "S1", "m2", "S2"].map(|name| numbers(&row[name]));
+        close(gaussian::w2(&m1, &s1, &m2, &s2).unwrap(), &row["W2"]);
+        close(gaussian::w2(&m2, &s2, &m1, &s1).unwrap(), &row["W2"]);
+    }
+}
