@@ -1,0 +1,29 @@
+//! Score networks, and how they are sampled.
+//!
+//! - [`ScoreNetwork`]: a preconditioned denoiser, read as a score at every noise level;
+//! - [`GridConfig`]: the noise levels at which a sampler stops;
+//! - [`sample`]: solvers of the probability-flow ODE and the reverse SDE, and backward chains;
+//! - [`log_density`]: the log-density of the samples.
+//!
+//! Whatever holds for a network holds for the exact posterior mean of a known measure, which is how the samplers are tested.
+
+pub mod preconditioning;
+pub mod residual_mlp;
+pub mod samplers;
+
+mod activation;
+mod choice;
+mod embedding;
+mod grid;
+mod initialization;
+#[cfg(test)]
+mod lab;
+mod log_density;
+mod score_network;
+
+pub use activation::Activation;
+pub use grid::{GridConfig, GridError};
+pub use log_density::{Divergence, LogDensity, log_density, log_density_by};
+pub use preconditioning::Preconditioning;
+pub use samplers::{Observer, Progress, SamplerConfig, SamplerError, sample, sample_from};
+pub use score_network::{NetworkConfig, NetworkError, ScoreJacobian, ScoreNetwork};
