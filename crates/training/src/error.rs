@@ -1,0 +1,40 @@
+//! Why training stopped before its end.
+
+use thiserror::Error;
+
+/// An error of training.
+#[derive(Debug, Error)]
+pub enum TrainingError {
+    /// The loss or the gradient stopped being a number; the update was not applied.
+    #[error(
+        "the {what} became {value} at step {step}; the last finite loss was {last_finite}. \
+         Lower `training.learning_rate`, set `training.clip_norm`, or narrow `noise_levels`"
+    )]
+    Diverged {
+        /// "loss" or "gradient norm".
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The update that was refused.
+        step: u64,
+        /// The last loss that was a number.
+        last_finite: f64,
+    },
+    /// Stored parameters do not fit the model of the config.
+    #[error("{file} does not fit the network of the config: {reason}. Use the config of the run that wrote it")]
+    ForeignWeights {
+        /// The file inside the checkpoint.
+        file: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A checkpoint lacks a file.
+    #[error("the checkpoint has no {file}; it was written by another version or method")]
+    MissingFile {
+        /// The file.
+        file: String,
+    },
+    /// What the observer of the loop reported.
+    #[error(transparent)]
+    Observer(Box<dyn std::error::Error + Send + Sync>),
+}
