@@ -1,0 +1,342 @@
+//! How a run of the program ends: its exit code, and what it says where it failed.
+//!
+//! A failure is one message with a cure on stderr:
+//!
+//! ```text
+//! error: cannot write checkpoints/digits/metrics.jsonl
+//!   caused by: No space left on device (os error 28)
+//! hint: free some space, then go on with `train resume`
+//! ```
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use brenier_eval::EvalError;
+use brenier_eval::figures::FigureError;
+use brenier_measure::MeasureError;
+use brenier_measure::data::DataError;
+use brenier_model::{GridError, NetworkError, SamplerError};
+use brenier_training::TrainingError;
+use brenier_training::run_directory::RunDirectoryError;
+use brenier_training::tensorboard::TensorBoardError;
+
+use crate::config::ConfigError;
+use crate::config::difference::Difference;
+use crate::device::DeviceError;
+
+/// The exit codes that schedulers and scripts rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All that was asked for is done.
+    Done = 0,
+    /// Anything that is no one's input: a full disk, a read-only folder, a defect of the program.
+    Failed = 1,
+    /// Bad usage, config or input; files that cannot be read or are corrupt included.
+    BadInput = 2,
+    /// The loss or a gradient stopped being a number; the last good checkpoint is kept.
+    Diverged = 3,
+    /// Stopped by a signal or by `--max-time`; `train resume` goes on.
+    Interrupted = 75,
+    /// Stopped by a signal where nothing can be resumed.
+    Abandoned = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why the program ends without having done what it was asked for.
+#[derive(Debug)]
+pub struct Error {
+    exit: Exit,
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Error {
+    /// A failure with its exit code.
+    pub fn new(exit: Exit, message: impl Display) -> Self {
+        Self { exit, message: message.to_string(), causes: Vec::new(), hint: None }
+    }
+
+    /// What the user gave cannot be used.
+    pub fn bad_input(message: impl Display) -> Self {
+        Self::new(Exit::BadInput, message)
+    }
+
+    /// A file or folder that cannot be written.
+    pub fn writing(path: &Path, error: io::Error) -> Self {
+        let hint = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free some space, then go on with `train resume`"
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "choose a folder that can be written, with `--run-dir` or `--out`"
+            }
+            io::ErrorKind::NotFound => "the folder does not exist; make it first",
+            _ => "check the disk, or choose another folder with `--run-dir` or `--out`",
+        };
+        Self::new(Exit::Failed, format!("cannot write {}", path.display())).caused_by(error).hint(hint)
+    }
+
+    /// A sampler or grid on the command line that is none.
+    pub fn choice(what: &str, text: &str, error: &serde_json::Error) -> Self {
+        Self::bad_input(format!("`--{what} {text}` names no {what}"))
+            .caused_by(error)
+            .hint(format!("give a name, or JSON with settings as in a config; `train sample --help` lists the {what}s"))
+    }
+
+    /// The folder of a new run is there already.
+    pub fn run_exists(path: &Path) -> Self {
+        Self::bad_input(format!("the run directory {} exists; nothing in it was touched", path.display()))
+            .hint("go on with `--resume`, set it aside with `--fresh`, or choose another `name` or `--run-dir`")
+    }
+
+    /// A resume with a config that would make another run of it.
+    pub fn config_changed(path: &Path, refused: Vec<Difference>) -> Self {
+        let list: String = refused.iter().map(|difference| format!("\n  {difference}")).collect();
+        let path = path.display();
+        Self::bad_input(format!("the config is not the one that the run {path} was started with{list}")).hint(
+            "a resume may change `device`, `output` and, under a learning rate that does not depend on it, \
+             `training.steps`; give the new run another `name`, or start anew with `--fresh`",
+        )
+    }
+
+    /// The data of a run is not what it was.
+    pub fn data_changed(old: &str, new: &str) -> Self {
+        Self::bad_input(format!("the data of the run has changed: it was {old} and is now {new}"))
+            .hint("put the old file back, or start a new run on the new one")
+    }
+
+    /// A folder whose record is not one of this program.
+    pub fn foreign_run(path: &Path, reason: String) -> Self {
+        Self::bad_input(format!("{} holds no run that this program can read: {reason}", path.display()))
+            .hint("give a folder that `train run` made, and open it with the version that made it")
+    }
+
+    /// Points of another dimension than a run's.
+    pub fn dimension(path: &Path, found: usize, expected: usize) -> Self {
+        Self::bad_input(format!("the points of {} have dimension {found}, the run has {expected}", path.display()))
+            .hint("give points with the columns of the training data, in their order")
+    }
+
+    /// A training part that nothing can be learnt from.
+    pub fn too_few_points(path: &Path, found: usize) -> Self {
+        Self::bad_input(format!("the training part of {} has {found} points; at least 2 are needed", path.display()))
+            .hint("give a larger file, or raise `target.dataset.split.train`")
+    }
+
+    /// A picture of points that are neither images nor in the plane.
+    pub fn no_picture(path: &Path, dim: usize) -> Self {
+        Self::bad_input(format!("{} cannot be drawn: samples of dimension {dim} make no picture", path.display()))
+            .hint("write .npy or .csv, or set `target.dataset.image_shape` where the points are images")
+    }
+
+    /// More images than fit in one picture.
+    pub fn too_many_for_picture(count: u64, most: u64) -> Self {
+        Self::bad_input(format!("{count} samples are too many for one picture, which holds {most}"))
+            .hint("lower `--count`, or write .npy or .csv")
+    }
+
+    /// The system lets no signal be caught.
+    pub fn signals(error: ctrlc::Error) -> Self {
+        Self::new(Exit::Failed, "cannot listen to interrupts").caused_by(error)
+    }
+
+    /// Stopped by a signal in work that leaves nothing to go on from.
+    pub fn interrupted() -> Self {
+        Self::new(Exit::Abandoned, "interrupted before the end; nothing was written")
+    }
+
+    /// Adds what lies behind the failure, and all that lies behind that.
+    pub fn caused_by(mut self, cause: impl std::error::Error) -> Self {
+        let mut next: Option<&dyn std::error::Error> = Some(&cause);
+        while let Some(error) = next {
+            self.causes.push(error.to_string());
+            next = error.source();
+        }
+        self
+    }
+
+    /// Adds what to try.
+    pub fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// Says on stderr what went wrong, in colour on a terminal unless `NO_COLOR` is set.
+    pub fn report(&self) {
+        let stderr = io::stderr();
+        let colour = stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        // Where stderr is closed, the exit code is all that can still speak.
+        let _ = self.write(&mut stderr.lock(), colour);
+    }
+
+    fn write(&self, out: &mut dyn Write, colour: bool) -> io::Result<()> {
+        let label =
+            |text: &str, code: &str| if colour { format!("\u{1b}[1;{code}m{text}\u{1b}[0m") } else { text.to_owned() };
+        writeln!(out, "{}: {}", label("error", "31"), self.message)?;
+        let mut said = self.message.as_str();
+        for cause in &self.causes {
+            // Many libraries repeat their source in their own message.
+            if !said.ends_with(cause.as_str()) {
+                writeln!(out, "  {}: {cause}", label("caused by", "31"))?;
+            }
+            said = cause;
+        }
+        match &self.hint {
+            Some(hint) => writeln!(out, "{}: {hint}", label("hint", "36")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        let hint = error.hint();
+        let message = match &error {
+            ConfigError::Syntax { error: syntax, .. } => format!("{error}\n{}", syntax.excerpt()),
+            _ => error.to_string(),
+        };
+        Self::bad_input(message).hint(hint)
+    }
+}
+
+impl From<TrainingError> for Error {
+    fn from(error: TrainingError) -> Self {
+        match error {
+            TrainingError::Diverged { .. } => Self::new(Exit::Diverged, error)
+                .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it"),
+            // What the observer of the loop reports is an error of this program on its way through the library.
+            TrainingError::Observer(inner) => match inner.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(other) => Self::new(Exit::Failed, other),
+            },
+            other => Self::bad_input(other),
+        }
+    }
+}
+
+impl From<RunDirectoryError> for Error {
+    fn from(error: RunDirectoryError) -> Self {
+        Self::new(if error.is_input() { Exit::BadInput } else { Exit::Failed }, error)
+    }
+}
+
+impl From<SamplerError> for Error {
+    fn from(error: SamplerError) -> Self {
+        match error {
+            SamplerError::Interrupted => Self::interrupted(),
+            SamplerError::NotFinite { .. } => Self::new(Exit::Failed, error),
+            other => Self::bad_input(other),
+        }
+    }
+}
+
+impl From<TensorBoardError> for Error {
+    fn from(error: TensorBoardError) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+/// Errors that always lie in what was given.
+macro_rules! bad_input {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::bad_input(error)
+            }
+        })*
+    };
+}
+bad_input!(DeviceError, EvalError, GridError, MeasureError, NetworkError);
+
+impl From<DataError> for Error {
+    fn from(error: DataError) -> Self {
+        match error {
+            DataError::Write { path, error } => Self::writing(&path, error),
+            other => Self::bad_input(other),
+        }
+    }
+}
+
+impl From<FigureError> for Error {
+    fn from(error: FigureError) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(error: &Error) -> String {
+        let mut bytes = Vec::new();
+        error.write(&mut bytes, false).unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_full_disk_says_what_to_do_and_is_nobodys_input() {
+        let error = Error::writing(Path::new("run/metrics.jsonl"), io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(
+            said(&error),
+            "error: cannot write run/metrics.jsonl\n  caused by: no storage space\nhint: free some space, then go on with `train resume`\n"
+        );
+        assert_eq!(error.exit, Exit::Failed);
+    }
+
+    #[test]
+    fn a_cause_that_the_message_already_holds_is_not_repeated() {
+        let error = Error::bad_input("no config: entity not found").caused_by(io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(said(&error), "error: no config: entity not found\n");
+    }
+
+    #[test]
+    fn a_syntax_error_shows_its_line() {
+        let error =
+            crate::config::parse(Path::new("a.json"), "{\n  \"name\": \"a\",\n  \"seed\" 0\n}", &[], &[]).unwrap_err();
+        assert_eq!(
+            said(&Error::from(error)),
+            "error: a.json:3:10: expected a colon after the key\n\
+             \x20   |   \"seed\" 0\n\
+             \x20   |          ^\n\
+             hint: a config is plain JSON; `train check` reads it without running it\n"
+        );
+    }
+
+    #[test]
+    fn training_that_diverges_exits_with_3_and_an_observers_error_keeps_its_own_code() {
+        let diverged = TrainingError::Diverged { what: "loss", value: f64::NAN, step: 7, last_finite: 0.5 };
+        assert_eq!(Error::from(diverged).exit, Exit::Diverged);
+        let full = Error::writing(Path::new("run"), io::Error::from(io::ErrorKind::StorageFull));
+        let through = Error::from(TrainingError::Observer(Box::new(full)));
+        assert_eq!((through.exit, through.to_string().as_str()), (Exit::Failed, "cannot write run"));
+    }
+
+    #[test]
+    fn colour_marks_the_labels_alone() {
+        let mut bytes = Vec::new();
+        Error::bad_input("a").hint("b").write(&mut bytes, true).unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), "\u{1b}[1;31merror\u{1b}[0m: a\n\u{1b}[1;36mhint\u{1b}[0m: b\n");
+    }
+}

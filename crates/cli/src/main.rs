@@ -1,0 +1,48 @@
+//! `train`: trains neural samplers and measures how good they are.
+
+mod arguments;
+mod config;
+mod device;
+mod error;
+mod evaluation;
+mod interruption;
+mod logging;
+mod outputs;
+mod problem;
+mod progress;
+mod record;
+mod sampling;
+mod training_run;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Talk};
+use crate::error::{Error, Exit};
+use crate::verbs::Context;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    if let Some(answer) = device::answer_probe() {
+        return answer;
+    }
+    let arguments = Arguments::parse();
+    match start(arguments) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            error.report();
+            error.exit().into()
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<Exit, Error> {
+    let Talk { verbose, quiet, log_format } = arguments.talk;
+    let verbosity = if quiet { -1 } else { i32::from(verbose) };
+    let log = logging::start(verbosity, log_format).map_err(Error::bad_input)?;
+    verbs::execute(arguments.verb, &Context { log, quiet })
+}

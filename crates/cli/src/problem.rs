@@ -1,0 +1,166 @@
+//! What a config asks to be learnt: its points, their coordinates, and what samples are compared with.
+
+use std::sync::Arc;
+
+use brenier_measure::data::{DataSet, Standardization, Standardize};
+use brenier_measure::{Denoiser, Points, Purpose, Rescaled, Stream, Target, TargetConfig};
+use brenier_training::Source;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// The number of draws that give an exact target its coordinates.
+const COORDINATE_DRAWS: u64 = 16_384;
+
+/// The number of draws of an exact target in the held-out loss.
+const HELD_OUT_DRAWS: u64 = 4_096;
+
+/// The step of the stream [`Purpose::HeldOut`] that gives points; the loss takes its noise from the steps before.
+const HELD_OUT_POINTS: u64 = 2;
+
+/// A learning problem in standardised coordinates, with the way back.
+pub struct Problem {
+    /// What is kept in the run directory.
+    pub data: DataRecord,
+    /// Training points.
+    pub source: Source,
+    /// Points of the held-out loss, standardised.
+    pub held_out: Points,
+    /// What samples are compared with, in original coordinates.
+    pub reference: Reference,
+}
+
+/// What a run must remember of its data, so that it can be sampled where the data is not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecord {
+    /// The dimension d.
+    pub dim: usize,
+    /// From original to standardised coordinates.
+    pub standardization: Standardization,
+    /// The sd of the training points in standardised coordinates (root of the mean variance of the columns).
+    pub sigma_data: f64,
+    /// Names of the columns, where the file has them.
+    pub columns: Option<Vec<String>>,
+    /// Height and width, where a point is an image.
+    pub image_shape: Option<[usize; 2]>,
+    /// The least and the greatest value of the training points, in original coordinates.
+    pub range: [f64; 2],
+    /// The SHA-256 of the data file, or the name and version of the target.
+    pub origin: String,
+    /// The number of points for training, validation and test; null for fresh draws.
+    pub counts: Option<[usize; 3]>,
+}
+
+/// What samples are compared with.
+pub enum Reference {
+    /// Parts of a data set.
+    Data {
+        /// The training part.
+        train: Points,
+        /// The labels of the training part.
+        labels: Option<Vec<String>>,
+        /// The test part (or, where there is none, the validation part; or else the training part).
+        test: Points,
+        /// Which part `test` is.
+        part: &'static str,
+    },
+    /// A target with a sampler.
+    Exact(Target),
+}
+
+impl Problem {
+    /// Loads what a config names.
+    ///
+    /// # Errors
+    ///
+    /// A data file that cannot be read or split, and a target whose numbers contradict each other.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        match &config.target {
+            TargetConfig::Dataset(dataset) => {
+                let whole = DataSet::load(dataset)?;
+                let split = dataset.split.split(whole.points.nrows(), config.seed)?;
+                let part = |rows: &[usize]| whole.points.select(ndarray::Axis(0), rows);
+                let train = part(&split.train);
+                let standardization = Standardization::fit(&train, dataset.standardize, dataset.whiten)?;
+                let points = standardization.apply(&train);
+                if split.train.len() < 2 {
+                    return Err(Error::too_few_points(&dataset.path, split.train.len()));
+                }
+                let parts = [(&split.validation[..], "validation"), (&split.test, "test"), (&split.train, "training")];
+                let (held_out, _) = first_large_enough(parts);
+                let (test, test_name) = first_large_enough([parts[1], parts[0], parts[2]]);
+                let labels = whole
+                    .labels
+                    .as_ref()
+                    .map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
+                Ok(Self {
+                    data: DataRecord {
+                        dim: train.ncols(),
+                        sigma_data: column_sd(&points),
+                        standardization: standardization.clone(),
+                        columns: whole.columns.clone(),
+                        image_shape: dataset.image_shape,
+                        range: range(&train),
+                        origin: format!("sha256:{}", whole.sha256),
+                        counts: Some([split.train.len(), split.validation.len(), split.test.len()]),
+                    },
+                    held_out: standardization.apply(&part(held_out)),
+                    source: Source::Rows { points: Arc::new(points), noise: dataset.noise },
+                    reference: Reference::Data { test: part(test), part: test_name, labels, train },
+                })
+            }
+            target => {
+                let target = target.build_exact()?.expect("only a data set has no exact form");
+                let stream = |purpose| Stream::new(config.seed, purpose);
+                let draws = target.sampler.sample(&stream(Purpose::Coordinates), 0, 0..COORDINATE_DRAWS);
+                let standardization = Standardization::fit(&draws, Standardize::Global, false)?;
+                let held_out = target.sampler.sample(&stream(Purpose::HeldOut), HELD_OUT_POINTS, 0..HELD_OUT_DRAWS);
+                Ok(Self {
+                    data: DataRecord {
+                        dim: target.sampler.dim(),
+                        sigma_data: column_sd(&standardization.apply(&draws)),
+                        columns: None,
+                        image_shape: None,
+                        range: range(&draws),
+                        origin: format!("{} version {}", target.name, target.version),
+                        counts: None,
+                        standardization: standardization.clone(),
+                    },
+                    source: Source::Fresh {
+                        target: target.sampler.clone(),
+                        shift: standardization.shift.clone(),
+                        scale: standardization.scale.clone(),
+                    },
+                    held_out: standardization.apply(&held_out),
+                    reference: Reference::Exact(target),
+                })
+            }
+        }
+    }
+
+    /// The exact denoiser in standardised coordinates, where the target has one.
+    pub fn exact_denoiser(&self) -> Option<impl Denoiser + '_> {
+        let Reference::Exact(target) = &self.reference else { return None };
+        let denoiser = target.denoiser.as_deref()?;
+        let Standardization { shift, scale, .. } = &self.data.standardization;
+        Some(Rescaled::new(denoiser, shift.clone(), scale[0]))
+    }
+}
+
+/// The first of these parts that has at least two points, and its name; else the last.
+fn first_large_enough<'a, const N: usize>(parts: [(&'a [usize], &'static str); N]) -> (&'a [usize], &'static str) {
+    let chosen = parts.iter().position(|(rows, _)| rows.len() >= 2).unwrap_or(N - 1);
+    parts[chosen]
+}
+
+/// The root of the mean variance of the columns; 1 where all points are equal.
+fn column_sd(points: &Points) -> f64 {
+    let variance = points.var_axis(ndarray::Axis(0), 0.0).mean().unwrap_or(0.0);
+    if variance > 0.0 { variance.sqrt() } else { 1.0 }
+}
+
+fn range(points: &Points) -> [f64; 2] {
+    points.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], &x| [low.min(x), high.max(x)])
+}

@@ -1,0 +1,131 @@
+//! A run on disk seen as a whole: its config, its data, and the network of one of its checkpoints.
+
+use std::path::Path;
+
+use brenier_model::ScoreNetwork;
+use brenier_training::run_directory::{CheckpointSelector, LoadedCheckpoint, RunDirectory};
+use brenier_training::averaged_model;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::config::{Config, MethodConfig};
+use crate::error::Error;
+use crate::problem::DataRecord;
+
+/// The version of `config.json` in a run directory.
+const SCHEMA_VERSION: u32 = 1;
+
+/// The file `config.json` of a run directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunRecord {
+    /// The version of this file's form.
+    pub schema_version: u32,
+    /// The program that made the run.
+    pub program_version: String,
+    /// The resolved config; its seed is also the seed of the split.
+    pub config: Config,
+    /// What the run remembers of its data.
+    pub data: DataRecord,
+}
+
+impl RunRecord {
+    /// The record of a new run.
+    pub fn new(config: Config, data: DataRecord) -> Self {
+        Self { schema_version: SCHEMA_VERSION, program_version: crate::arguments::VERSION.to_string(), config, data }
+    }
+
+    /// The record of a run directory.
+    ///
+    /// # Errors
+    ///
+    /// A record of another version, or one that was edited into something else.
+    pub fn read(directory: &RunDirectory) -> Result<Self, Error> {
+        let text = directory.config()?;
+        let foreign = |reason: String| Error::foreign_run(directory.path(), reason);
+        let version = serde_json::from_str::<serde_json::Value>(&text)
+            .map_err(|error| foreign(error.to_string()))?
+            .get("schema_version")
+            .and_then(serde_json::Value::as_u64);
+        if version != Some(u64::from(SCHEMA_VERSION)) {
+            return Err(foreign(format!("its form is version {version:?}, this program reads version {SCHEMA_VERSION}")));
+        }
+        serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))
+    }
+
+    /// Refuses data that are not those of the run.
+    ///
+    /// # Errors
+    ///
+    /// Another file, or another version of a target.
+    pub fn check_data(&self, data: &DataRecord) -> Result<(), Error> {
+        if self.data.origin == data.origin {
+            return Ok(());
+        }
+        Err(Error::data_changed(&self.data.origin, &data.origin))
+    }
+
+    /// The text of the file.
+    pub fn to_json(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).expect("finite numbers");
+        text.push('\n');
+        text
+    }
+
+    /// A freshly initialised network of the config on a device.
+    ///
+    /// # Errors
+    ///
+    /// A size out of range.
+    pub fn network(&self, device: &Device) -> Result<ScoreNetwork, Error> {
+        let MethodConfig::DenoisingScoreMatching(method) = &self.config.method;
+        let DataRecord { dim, sigma_data, .. } = self.data;
+        Ok(ScoreNetwork::new(&method.network, method.preconditioning, dim, sigma_data, self.config.seed, device)?)
+    }
+}
+
+/// A run opened for reading, with the averaged network of one checkpoint.
+pub struct OpenedRun {
+    /// The directory.
+    pub directory: RunDirectory,
+    /// Its record.
+    pub record: RunRecord,
+    /// The step of the checkpoint.
+    pub step: u64,
+    /// The averaged network, on the device without autodiff.
+    pub network: ScoreNetwork,
+}
+
+impl OpenedRun {
+    /// Opens a run directory and verifies the whole checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// No run directory, and no checkpoint that verifies.
+    pub fn open(path: &Path, selector: CheckpointSelector, device: &Device) -> Result<Self, Error> {
+        let directory = RunDirectory::open(path)?;
+        let record = RunRecord::read(&directory)?;
+        let loaded = load(&directory, selector)?;
+        let network = averaged_model(record.network(device)?, &loaded.files, 0)?;
+        Ok(Self { record, step: loaded.step, network, directory })
+    }
+}
+
+/// Loads a checkpoint and says which fall-backs it took.
+///
+/// # Errors
+///
+/// Those of [`RunDirectory::load`].
+pub fn load(directory: &RunDirectory, selector: CheckpointSelector) -> Result<LoadedCheckpoint, Error> {
+    let loaded = directory.load(selector)?;
+    say_warnings(&loaded);
+    Ok(loaded)
+}
+
+/// Logs what a checkpoint was given with.
+pub fn say_warnings(loaded: &LoadedCheckpoint) {
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+}

@@ -1,0 +1,33 @@
+//! `train evaluate`: compares samples of a run with its target.
+
+use crate::arguments::EvaluateArguments;
+use crate::error::{Error, Exit};
+use crate::evaluation::{EVALUATION, Report, default_count};
+use crate::interruption;
+use crate::problem::Problem;
+use crate::record::OpenedRun;
+use crate::sampling::SamplingPlan;
+use crate::verbs::Context;
+
+/// Prints every metric that applies, and keeps them in evaluation.json.
+pub fn evaluate(arguments: &EvaluateArguments, _context: &Context) -> Result<Exit, Error> {
+    let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
+    let run = OpenedRun::open(&arguments.opened.run, arguments.opened.checkpoint, &device)?;
+    let config = &run.record.config;
+    let problem = Problem::new(config)?;
+    run.record.check_data(&problem.data)?;
+    let seed = arguments.opened.seed.unwrap_or(config.seed);
+    let plan = SamplingPlan::new(&config.evaluation, &arguments.sampling, seed)?;
+    interruption::listen()?;
+    let go_on = || !interruption::asked();
+    let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
+    let samples = plan.draw_all(&run.network, &run.record.data, count, &device, &go_on)?;
+    let report = Report::new(&run, &problem, &plan, &samples, &device)?;
+    run.directory.write_file(EVALUATION, report.to_json().as_bytes())?;
+    if arguments.json {
+        print!("{}", report.to_json());
+    } else {
+        print!("{}", report.evaluation);
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,11 @@
+//! `train init`: a config for a data file.
+
+use crate::arguments::InitArguments;
+use crate::config;
+use crate::error::{Error, Exit};
+
+/// Prints a config that fits the file.
+pub fn init(arguments: &InitArguments) -> Result<Exit, Error> {
+    println!("{}", config::init::init(&arguments.file)?);
+    Ok(Exit::Done)
+}

@@ -1,0 +1,68 @@
+//! The verbs of `train`, one file each.
+
+mod check;
+mod density;
+mod devices;
+mod evaluate;
+mod init;
+mod resume;
+mod run;
+mod sample;
+mod schema;
+
+use brenier_training::run_directory::RunDirectory;
+use burn::tensor::Device;
+
+use crate::arguments::{Compute, Verb};
+use crate::device::{self, DeviceName};
+use crate::error::{Error, Exit};
+use crate::logging::Log;
+
+/// What every verb is given beside its arguments.
+pub struct Context {
+    /// The running log.
+    pub log: Log,
+    /// Whether only warnings and errors are said.
+    pub quiet: bool,
+}
+
+/// Does what the verb says.
+///
+/// # Errors
+///
+/// Whatever keeps it from being done.
+pub fn execute(verb: Verb, context: &Context) -> Result<Exit, Error> {
+    match verb {
+        Verb::Run(arguments) => run::run(&arguments, context),
+        Verb::Resume(arguments) => resume::resume(&arguments, context),
+        Verb::Init(arguments) => init::init(&arguments),
+        Verb::Sample(arguments) => sample::sample(&arguments, context),
+        Verb::Evaluate(arguments) => evaluate::evaluate(&arguments, context),
+        Verb::Density(arguments) => density::density(&arguments, context),
+        Verb::Check(arguments) => check::check(&arguments),
+        Verb::Schema => schema::schema(),
+        Verb::Devices(arguments) => devices::devices(&arguments),
+        Verb::Completions { shell } => schema::completions(shell),
+    }
+}
+
+impl Compute {
+    /// Sets the threads and opens the device; without a flag the device is `configured`.
+    ///
+    /// # Errors
+    ///
+    /// A device that cannot be used, with the reason.
+    pub fn open(&self, configured: DeviceName) -> Result<Device, Error> {
+        if let Some(threads) = self.threads {
+            device::set_threads(usize::from(threads))?;
+        }
+        Ok(device::open(&self.device.unwrap_or(configured))?)
+    }
+}
+
+impl Context {
+    /// Copies the log into a run directory.
+    fn log_into(&self, directory: &RunDirectory) -> Result<(), Error> {
+        self.log.attach(directory.path()).map_err(|error| Error::writing(directory.path(), error))
+    }
+}

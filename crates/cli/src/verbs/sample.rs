@@ -1,0 +1,63 @@
+//! `train sample`: draws samples from a trained run.
+
+use brenier_measure::data::write::{Format, PointWriter};
+use serde_json::json;
+
+use crate::arguments::SampleArguments;
+use crate::error::{Error, Exit};
+use crate::interruption;
+use crate::outputs;
+use crate::progress::Progress;
+use crate::record::OpenedRun;
+use crate::sampling::SamplingPlan;
+use crate::verbs::Context;
+
+/// The most images in one picture.
+const MOST_IMAGES: u64 = 10_000;
+
+/// Writes samples to npy, csv or, for image-shaped data, a png grid.
+pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Error> {
+    let is_png = arguments.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+    let format = if is_png { None } else { Some(Format::of_path(&arguments.out)?) };
+    let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
+    let run = OpenedRun::open(&arguments.opened.run, arguments.opened.checkpoint, &device)?;
+    let data = &run.record.data;
+    let config = &run.record.config;
+    let seed = arguments.opened.seed.unwrap_or(config.seed);
+    let plan = SamplingPlan::new(&config.evaluation, &arguments.sampling, seed)?;
+    if is_png && (data.image_shape.is_none() && data.dim != 2) {
+        return Err(Error::no_picture(&arguments.out, data.dim));
+    }
+    if is_png && arguments.count > MOST_IMAGES {
+        return Err(Error::too_many_for_picture(arguments.count, MOST_IMAGES));
+    }
+    interruption::listen()?;
+    let go_on = || !interruption::asked();
+    let mut progress = Progress::new(arguments.count, 0, "sampling", context.quiet);
+    match format {
+        Some(format) => {
+            let mut writer =
+                PointWriter::create(&arguments.out, format, data.dim, arguments.count, data.columns.as_deref())?;
+            for tile in SamplingPlan::tiles(data, arguments.count) {
+                writer.write(&plan.draw(&run.network, data, tile.clone(), &device, &go_on)?)?;
+                progress.update(tile.end, &[]);
+            }
+            writer.finish()?;
+        }
+        None => {
+            let points = plan.draw_all(&run.network, data, arguments.count, &device, &go_on)?;
+            outputs::write_picture(&points, data, &arguments.out)?;
+        }
+    }
+    progress.finish();
+    let summary = json!({
+        "count": arguments.count, "dim": data.dim, "seed": seed, "checkpoint": run.step,
+        "out": arguments.out, "steps": plan.levels.len() - 1,
+    });
+    if arguments.json {
+        println!("{summary}");
+    } else {
+        println!("{} samples of dimension {} in {}", arguments.count, data.dim, arguments.out.display());
+    }
+    Ok(Exit::Done)
+}
