@@ -1,0 +1,111 @@
+//! Bad input: one clear message with a cure, exit code 2, nothing overwritten.
+
+use crate::train::{Outcome, Workplace, text};
+
+/// The two moons of configs/smoke with one text put in place of another, through `train run`.
+fn run_with(place: &Workplace, old: &str, new: &str) -> Outcome {
+    let config = std::fs::read_to_string(crate::train::smoke("score_matching_two_moons.json")).unwrap();
+    assert!(config.contains(old), "no {old:?} in the config");
+    let config = place.write("config.json", &config.replacen(old, new, 1));
+    let run = place.run("run");
+    let outcome = place.train(&["run", text(&config), "--run-dir", text(&run)]);
+    assert!(!run.exists(), "a refused run left a directory");
+    Outcome { stderr: outcome.stderr.replace(text(&config), "config.json"), ..outcome }
+}
+
+/// A config on a data file, through `train check`.
+fn check_data(place: &Workplace, path: &str) -> Outcome {
+    let config = std::fs::read_to_string(crate::train::smoke("score_matching_two_moons.json")).unwrap();
+    let config = config.replacen("{\"two_moons\": {}}", &format!("{{\"dataset\": {{\"path\": {path:?}}}}}"), 1);
+    let config = place.write("config.json", &config);
+    let outcome = place.train(&["check", text(&config)]).fails(2);
+    Outcome { stderr: outcome.stderr.replace(path, "FILE"), ..outcome }
+}
+
+#[test]
+fn an_existing_run_directory_is_not_touched() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let before = crate::train::results(&place.run("run"));
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).fails(2).says("--resume");
+    assert!(before == crate::train::results(&place.run("run")));
+}
+
+#[test]
+fn a_misspelt_target_names_the_nearest() {
+    let place = Workplace::new();
+    run_with(&place, "two_moons\": {}", "two_mons\": {}").fails(2).says("did you mean `two_moons`?");
+}
+
+#[test]
+fn counts_of_zero_are_refused() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let (run, out) = (place.run("run"), place.path("out.npy"));
+    place.train(&["sample", text(&run), "--count", "0", "--out", text(&out)]).fails(2).says("0");
+    place.train(&["sample", text(&run), "--count", "5", "--steps", "0", "--out", text(&out)]).fails(2).says("0");
+    assert!(!out.exists());
+}
+
+#[test]
+fn an_unknown_extension_lists_the_known_ones() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let (run, out) = (place.run("run"), place.path("out.parquet"));
+    place.train(&["sample", text(&run), "--count", "5", "--out", text(&out)]).fails(2).says(".npy").says(".csv");
+    assert!(!out.exists());
+}
+
+#[test]
+fn an_unknown_sampler_is_named() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let (run, out) = (place.run("run"), place.path("out.npy"));
+    place
+        .train(&["sample", text(&run), "--count", "5", "--sampler", "huen", "--out", text(&out)])
+        .fails(2)
+        .says("--sampler huen");
+}
+
+#[test]
+fn bad_data_files_are_named_with_the_place_of_the_fault() {
+    let place = Workplace::new();
+    for (name, content, fault) in [
+        ("nan.csv", "x,y\n1,2\nnan,4\n", "\"x\""),
+        ("ragged.csv", "x,y\n1,2\n3\n4,5\n", "line 3"),
+        ("empty.csv", "", "empty"),
+        ("header.csv", "x,y\n", "no"),
+        ("text.csv", "x,y\n1,2\n3,hello\n", "hello"),
+        ("image.bmp", "BM", ".npy"),
+    ] {
+        let path = place.write(name, content);
+        let outcome = check_data(&place, text(&path)).says("FILE").says(fault);
+        assert!(outcome.stderr.starts_with("error: "), "{}", outcome.stderr);
+    }
+    check_data(&place, text(&place.path("absent.csv"))).says("FILE");
+}
+
+#[test]
+fn a_header_that_promises_a_trillion_rows_allocates_nothing() {
+    let place = Workplace::new();
+    let path = place.path("huge.npy");
+    let dictionary = "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 8), }";
+    let padded = format!("{dictionary:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((padded.len() as u16).to_le_bytes());
+    bytes.extend(padded.as_bytes());
+    bytes.extend([0; 64]);
+    std::fs::write(&path, bytes).unwrap();
+    check_data(&place, text(&path)).says("1000000000000");
+    let path = place.path("huge.idx");
+    std::fs::write(&path, [&[0u8, 0, 8, 2, 255, 255, 255, 255, 255, 255, 255, 255][..], &[0; 16]].concat()).unwrap();
+    check_data(&place, text(&path)).says("FILE");
+}
+
+#[test]
+fn a_path_that_cannot_be_written_is_nobodys_input() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let (run, out) = (place.run("run"), place.path("no/such/folder/out.npy"));
+    place.train(&["sample", text(&run), "--count", "5", "--out", text(&out)]).fails(1).says("cannot write");
+}

@@ -1,0 +1,114 @@
+//! What a run and its verbs write and print.
+
+use crate::train::{Workplace, text, workspace};
+
+#[test]
+fn a_run_writes_everything_that_the_readme_promises() {
+    let place = Workplace::new();
+    place.smoke("score_matching_digits.json", "run", &["-q", "--set", "output.tensorboard=true"]).succeeds();
+    let run = place.run("run");
+    for name in ["config.json", "metrics.jsonl", "latest", "best", "evaluation.json", "samples.npy", "log.txt"] {
+        assert!(run.join(name).is_file(), "no {name}");
+    }
+    let figures = std::fs::read_dir(run.join("figures")).unwrap().count();
+    assert!(figures >= 2, "{figures} figures");
+    let events = std::fs::read_dir(&run).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().file_name().to_string_lossy().contains("tfevents")
+    });
+    assert_eq!(events.count(), 1);
+    let evaluation: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("evaluation.json")).unwrap()).unwrap();
+    for metric in ["sliced_w2", "mean_error", "covariance_error"] {
+        let entry = &evaluation["metrics"][metric];
+        for key in ["value", "std_error", "floor", "floor_sd", "z_score", "n"] {
+            assert!(entry[key].is_number(), "{metric}.{key}: {entry}");
+        }
+        assert_eq!(entry["direction"], "lower");
+    }
+}
+
+#[test]
+fn samples_come_as_npy_csv_and_png() {
+    let place = Workplace::new();
+    place.smoke("score_matching_digits.json", "run", &["-q"]).succeeds();
+    let run = place.run("run");
+    for name in ["s.npy", "s.csv", "s.png"] {
+        let out = place.path(name);
+        let said = place.train(&[
+            "sample", text(&run), "--count", "30", "--out", text(&out), "--sampler", "dpm_solver_2m", "--json",
+        ]);
+        assert_eq!(said.succeeds().json()["count"], 30);
+        assert!(out.is_file());
+    }
+    let csv = std::fs::read_to_string(place.path("s.csv")).unwrap();
+    assert_eq!(csv.lines().last().unwrap().split(',').count(), 64);
+}
+
+#[test]
+fn every_sampler_draws() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let (run, out) = (place.run("run"), place.path("s.npy"));
+    for sampler in
+        ["euler", "heun", "dpm_solver_2m", "euler_maruyama", "churn", "transport_chain", "langevin_chain"]
+    {
+        let arguments = ["sample", text(&run), "--count", "10", "--sampler", sampler, "--out", text(&out), "-q"];
+        place.train(&arguments).succeeds();
+    }
+}
+
+#[test]
+fn a_density_is_written_for_every_point() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let points = place.write("points.csv", "x,y\n0.1,0.2\n-0.5,0.3\n1.0,1.0\n");
+    let (run, out) = (place.run("run"), place.path("density.csv"));
+    let said =
+        place.train(&["density", text(&run), "--in", text(&points), "--out", text(&out), "--json"]).succeeds().json();
+    assert_eq!(said["count"], 3);
+    let lines = std::fs::read_to_string(&out).unwrap();
+    let values: Vec<f64> = lines.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(values.len(), 3);
+    let nll = -values.iter().sum::<f64>() / 3.0;
+    assert!((said["nll"].as_f64().unwrap() - nll).abs() < 1e-5);
+}
+
+#[test]
+fn init_prints_a_config_that_check_accepts() {
+    let place = Workplace::new();
+    let digits = workspace().join("datasets/digits.npz");
+    let config = place.train(&["init", text(&digits)]).succeeds().stdout;
+    let config = place.write("config.json", &config);
+    place.train(&["check", text(&config)]).succeeds();
+}
+
+#[test]
+fn schema_version_and_completions_are_printed() {
+    let place = Workplace::new();
+    let committed = std::fs::read_to_string(workspace().join("configs/schema.json")).unwrap();
+    assert_eq!(place.train(&["schema"]).succeeds().stdout, committed);
+    let version = place.train(&["--version"]).succeeds().stdout;
+    for part in ["train 0.1.0", "commit", "cpu"] {
+        assert!(version.contains(part), "{version}");
+    }
+    assert!(place.train(&["completions", "bash"]).succeeds().stdout.contains("train"));
+}
+
+#[test]
+fn every_committed_config_passes_check() {
+    let place = Workplace::new();
+    for folder in ["configs/score_matching", "configs/smoke"] {
+        for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            place.train(&["check", text(&path)]).succeeds();
+        }
+    }
+}
+
+#[test]
+fn progress_is_plain_lines_where_there_is_no_terminal() {
+    let place = Workplace::new();
+    let said = place.smoke("score_matching_two_moons.json", "run", &[]).succeeds();
+    assert!(!said.stderr.contains('\r') && !said.stderr.contains('\u{1b}'), "{:?}", said.stderr);
+    assert!(said.stderr.contains("steps/s"), "{}", said.stderr);
+}

@@ -1,0 +1,137 @@
+//! Killed, stopped and resumed runs end as uninterrupted ones do.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::train::{Workplace, assert_equal_results, smoke, text};
+
+/// Steps that take a few seconds, a checkpoint every fifty.
+const SETTINGS: &[&str] =
+    &["--set", "training.steps=900", "--set", "output.checkpoint_every=50", "--set", "output.log_every=20", "-q"];
+
+/// A run that was never disturbed.
+fn undisturbed(place: &Workplace) -> std::path::PathBuf {
+    place.smoke("score_matching_digits.json", "whole", SETTINGS).succeeds();
+    place.run("whole")
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
+    let place = Workplace::new();
+    let whole = undisturbed(&place);
+    let run = place.run("killed");
+    let config = smoke("score_matching_digits.json");
+    let mut arguments = vec!["run", text(&config), "--run-dir", text(&run), "--resume"];
+    arguments.extend(SETTINGS);
+    let mut kills = 0;
+    // Delays that fall before the first checkpoint, between checkpoints, and inside the final outputs.
+    for delay in [60, 350, 700, 520, 910, 430, 1200, 640, 1500, 800, 2500] {
+        let mut child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    assert!(kills >= 2, "the run ended before it could be killed twice");
+    place.train(&arguments).succeeds();
+    assert_equal_results(&whole, &run);
+}
+
+#[test]
+fn a_stopped_run_keeps_a_checkpoint_and_resumes_with_the_same_bits() {
+    let place = Workplace::new();
+    let whole = undisturbed(&place);
+    let stopped = place.smoke("score_matching_digits.json", "stopped", &[SETTINGS, &["--max-time", "0.8s"]].concat());
+    stopped.fails(75);
+    let run = place.run("stopped");
+    place.train(&["resume", text(&run), "-q"]).succeeds();
+    let mut names = crate::train::results(&run);
+    // The stop itself left a checkpoint between the regular ones; everything else is equal.
+    let expected = crate::train::results(&whole);
+    names.retain(|name, _| expected.contains_key(name));
+    assert_eq!(names.len(), expected.len());
+    for (name, bytes) in &expected {
+        assert!(bytes == &names[name], "{name} differs");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_stops_in_good_order() {
+    let place = Workplace::new();
+    let (config, run) = (smoke("score_matching_digits.json"), place.run("run"));
+    let arguments = ["run", text(&config), "--run-dir", text(&run), "--set", "training.steps=1000000", "-q"];
+    let child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let latest = run.join("latest");
+    while !latest.exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let mut child = child;
+    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+}
+
+#[test]
+fn a_finished_run_resumes_to_nothing_and_makes_missing_outputs_again() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let run = place.run("run");
+    let before = crate::train::results(&run);
+    std::fs::remove_file(run.join("samples.npy")).unwrap();
+    std::fs::remove_file(run.join("evaluation.json")).unwrap();
+    place.train(&["resume", text(&run), "-q"]).succeeds();
+    assert!(before == crate::train::results(&run), "the outputs differ");
+}
+
+#[test]
+fn a_resume_refuses_changes_of_meaning_and_lists_them() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let changed = ["--resume", "-q", "--set", "training.batch=32", "--set", "output.log_every=7"];
+    place
+        .smoke("score_matching_two_moons.json", "run", &changed)
+        .fails(2)
+        .says("training.batch");
+    place.smoke("score_matching_two_moons.json", "run", &["--resume", "-q", "--set", "output.log_every=7"]).succeeds();
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let place = Workplace::new();
+    let (config, run) = (smoke("score_matching_digits.json"), place.run("run"));
+    let arguments = ["run", text(&config), "--run-dir", text(&run), "--set", "training.steps=1000000", "-q"];
+    let mut child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !run.join("latest").exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let second = place.train(&["resume", text(&run)]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    second.fails(2).says("another process");
+}
+
+#[test]
+fn fresh_moves_the_old_run_aside() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    place.smoke("score_matching_two_moons.json", "run", &["-q", "--fresh"]).succeeds();
+    assert!(place.run("run.old-1").join("config.json").exists());
+}
+
+#[test]
+fn a_run_starts_from_the_weights_of_another() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "first", &["-q"]).succeeds();
+    let start = format!("training.start_from={}", text(&place.run("first")));
+    place.smoke("score_matching_two_moons.json", "second", &["-q", "--set", &start]).succeeds();
+    let first_loss = |run: &str| {
+        let metrics = std::fs::read_to_string(place.run(run).join("metrics.jsonl")).unwrap();
+        let line: serde_json::Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+        line["surrogate_loss"].as_f64().unwrap()
+    };
+    assert!(first_loss("second") < first_loss("first"));
+}

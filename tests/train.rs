@@ -1,0 +1,155 @@
+//! Running the binary in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder for runs, with the workspace's configs and data sets within reach.
+pub struct Workplace {
+    folder: TempDir,
+}
+
+impl Workplace {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The run directory of a name.
+    pub fn run(&self, name: &str) -> PathBuf {
+        self.path(name)
+    }
+
+    /// Writes a text file and gives its path.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).expect("a file in a temporary folder");
+        path
+    }
+
+    /// The binary, started in the root of the workspace, where the paths of the configs lead.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+        command.current_dir(workspace()).args(arguments).env_remove("RUST_LOG").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn train(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.command(arguments).output().expect("the binary starts"))
+    }
+
+    /// Runs a smoke config into the run directory `name`, with more arguments.
+    pub fn smoke(&self, config: &str, name: &str, more: &[&str]) -> Outcome {
+        let (config, directory) = (smoke(config), self.run(name));
+        let mut arguments = vec!["run", text(&config), "--run-dir", text(&directory)];
+        arguments.extend(more);
+        self.train(&arguments)
+    }
+}
+
+/// The root of the workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace")
+}
+
+/// A config of configs/smoke.
+pub fn smoke(name: &str) -> PathBuf {
+    workspace().join("configs/smoke").join(name)
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// What the binary said and how it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("stdout in UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("stderr in UTF-8"),
+        }
+    }
+
+    #[track_caller]
+    pub fn succeeds(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn fails(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    /// Asks that stderr contains a text.
+    #[track_caller]
+    pub fn says(self, part: &str) -> Self {
+        assert!(self.stderr.contains(part), "no {part:?} in:\n{}", self.stderr);
+        self
+    }
+
+    /// The one JSON object on stdout.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {}", self.stdout))
+    }
+}
+
+/// The bytes of every file that two equal runs share: names relative to the run, without times, logs and locks.
+pub fn results(run: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    collect(run, run, &mut files);
+    files
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            collect(root, &entry, files);
+            continue;
+        }
+        let name = text(entry.strip_prefix(root).expect("inside the run")).to_string();
+        let bytes = std::fs::read(&entry).expect("a file");
+        match name.as_str() {
+            "log.txt" | "lock" | "config.json" => {}
+            "metrics.jsonl" => drop(files.insert(name, without_times(&bytes))),
+            _ if name.contains("tfevents") => {}
+            _ => drop(files.insert(name, bytes)),
+        }
+    }
+}
+
+/// metrics.jsonl without its wall times.
+fn without_times(bytes: &[u8]) -> Vec<u8> {
+    let lines = std::str::from_utf8(bytes).expect("metrics in UTF-8").lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).expect("a JSON object a line");
+        line.as_object_mut().expect("an object").remove("elapsed_seconds");
+        line.to_string() + "\n"
+    });
+    lines.collect::<String>().into_bytes()
+}
+
+/// Asks that two runs have the same results, bit for bit.
+#[track_caller]
+pub fn assert_equal_results(one: &Path, other: &Path) {
+    let (one, other) = (results(one), results(other));
+    assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+    for (name, bytes) in &one {
+        assert!(bytes == &other[name], "{name} differs");
+    }
+}
