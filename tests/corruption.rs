@@ -74,7 +74,9 @@ fn a_run_without_a_sound_checkpoint_is_an_error_everywhere() {
 fn a_checkpoint_of_another_run_is_foreign() {
     let place = Workplace::new();
     let (run, checkpoints) = finished(&place);
-    place.smoke("score_matching_two_moons.json", "other", &["-q", "--seed", "9", "--set", "training.steps=60"]).succeeds();
+    place
+        .smoke("score_matching_two_moons.json", "other", &["-q", "--seed", "9", "--set", "training.steps=60"])
+        .succeeds();
     let last = checkpoints.last().unwrap();
     let foreign = place.run("other").join(last.file_name().unwrap());
     for file in std::fs::read_dir(&foreign).unwrap().map(|entry| entry.unwrap().path()) {

@@ -92,10 +92,7 @@ fn a_resume_refuses_changes_of_meaning_and_lists_them() {
     let place = Workplace::new();
     place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
     let changed = ["--resume", "-q", "--set", "training.batch=32", "--set", "output.log_every=7"];
-    place
-        .smoke("score_matching_two_moons.json", "run", &changed)
-        .fails(2)
-        .says("training.batch");
+    place.smoke("score_matching_two_moons.json", "run", &changed).fails(2).says("training.batch");
     place.smoke("score_matching_two_moons.json", "run", &["--resume", "-q", "--set", "output.log_every=7"]).succeeds();
 }
 

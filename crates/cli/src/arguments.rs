@@ -1,6 +1,7 @@
 //! The command line of `train`.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use brenier_training::run_directory::CheckpointSelector;
@@ -10,12 +11,29 @@ use clap_complete::Shell;
 use crate::device::DeviceName;
 use crate::logging::LogFormat;
 
-/// What `train --version` prints after the name.
+/// The version and the commit of this program, as they are kept in its files.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("BRENIER_COMMIT"), ")");
+
+/// What `train --version` prints after the name: version, commit, devices and cargo features.
+static BUILD: LazyLock<String> = LazyLock::new(|| {
+    let built = |names: &[(&'static str, bool)]| -> String {
+        let names: Vec<_> = names.iter().filter(|(_, built)| *built).map(|(name, _)| *name).collect();
+        if names.is_empty() { "none".to_string() } else { names.join(", ") }
+    };
+    let devices = built(&[
+        ("cpu", true),
+        ("ndarray", cfg!(feature = "ndarray")),
+        ("wgpu", cfg!(feature = "wgpu")),
+        ("vulkan", cfg!(feature = "vulkan")),
+        ("cuda", cfg!(feature = "cuda")),
+    ]);
+    let features = built(&[("gpu-tuned", cfg!(feature = "gpu-tuned"))]);
+    format!("{VERSION}\ndevices: {devices}\nfurther features: {features}")
+});
 
 /// Trains neural samplers and measures how good they are.
 #[derive(Debug, Parser)]
-#[command(name = "train", version = VERSION, max_term_width = 110)]
+#[command(name = "train", version = BUILD.as_str(), max_term_width = 110)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]

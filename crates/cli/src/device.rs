@@ -264,7 +264,8 @@ pub fn open(name: &DeviceName) -> Result<Device, DeviceError> {
     }
 }
 
-/// Every device this program knows, usable or not, in the order of [`DeviceName`].
+/// Every device this program knows, usable or not, in the order of [`DeviceName`]: one line for each backend, and one more for
+/// each adapter where a backend has several.
 pub fn list() -> Vec<DeviceReport> {
     let processor = |name: DeviceName| DeviceReport {
         name: name.to_string(),
@@ -286,14 +287,15 @@ pub fn list() -> Vec<DeviceReport> {
             reports.push(missing(DeviceError::NotCompiledIn { device: backend }));
             continue;
         }
-        let first = probe(&backend.at(0));
-        if first.count == 0 {
-            reports.push(missing(unusable(backend, &first)));
+        let best = probe(&backend);
+        if best.count == 0 {
+            reports.push(missing(unusable(backend, &best)));
             continue;
         }
-        for index in 0..first.count {
-            let name = backend.at(index);
-            let finding = if index == 0 { first.clone() } else { probe(&name) };
+        // The bare name stands for the best adapter; where there is a choice, each follows under its index.
+        let others = if best.count > 1 { 0..best.count } else { 0..0 };
+        let others = others.map(|index| backend.at(index)).map(|name| (name, probe(&name)));
+        for (name, finding) in std::iter::once((backend, best)).chain(others) {
             reports.push(DeviceReport {
                 name: name.to_string(),
                 kind: finding.kind().into(),

@@ -170,6 +170,11 @@ impl Error {
         self
     }
 
+    /// Whether a signal or the time limit ended the work, and no fault.
+    pub fn is_interruption(&self) -> bool {
+        self.exit == Exit::Abandoned
+    }
+
     /// The exit code.
     pub fn exit(&self) -> Exit {
         self.exit

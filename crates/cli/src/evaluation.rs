@@ -71,15 +71,14 @@ impl Report {
         let exact = problem.exact_denoiser();
         let exact = exact.as_ref().map(|denoiser| denoiser as &dyn Denoiser);
         let place = (DType::F32, device);
-        evaluation.denoising_loss =
-            denoising_loss(&run.network, exact, &problem.held_out, &levels, plan.seed, place)?;
+        evaluation.denoising_loss = denoising_loss(&run.network, exact, &problem.held_out, &levels, plan.seed, place)?;
         Ok(Self {
             name: config.name.clone(),
             program_version: crate::arguments::VERSION,
             target: problem.data.origin.clone(),
             compared_with,
             checkpoint: run.step,
-            sampler: plan.sampler.clone(),
+            sampler: plan.sampler,
             steps: plan.levels.len() - 1,
             evaluation,
         })
@@ -97,6 +96,6 @@ impl Report {
 pub fn default_count(problem: &Problem, config: &Config) -> u64 {
     match &problem.reference {
         Reference::Data { test, .. } => test.nrows() as u64,
-        Reference::Exact(_) => (config.evaluation.count as u64).max(2),
+        Reference::Exact(_) => config.evaluation.count.max(2),
     }
 }

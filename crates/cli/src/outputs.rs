@@ -67,23 +67,25 @@ pub fn complete(run: &TrainingRun, directory: &RunDirectory) -> Result<(), Error
     let plan = SamplingPlan::new(&config.evaluation, &Sampling::default(), config.seed)?;
     let go_on = || !run.deadline.reached();
     let judged = default_count(&run.problem, config);
-    let count = (config.evaluation.count as u64).max(judged).max(MOST_IMAGES);
+    let count = config.evaluation.count.max(judged).max(MOST_IMAGES);
     info!("drawing {count} samples from step {}", best.step);
     let drawn = plan.draw_all(&best.network, &run.record.data, count, &run.device, &go_on)?;
     let first = |n: u64| drawn.slice(ndarray::s![..n.min(count) as usize, ..]).to_owned();
     if missing(SAMPLES) {
-        directory.write_file(SAMPLES, &npy(&first(config.evaluation.count as u64)))?;
+        directory.write_file(SAMPLES, &npy(&first(config.evaluation.count)))?;
     }
     let report = Report::new(&best, &run.problem, &plan, &first(judged), &run.device)?;
     directory.write_file(EVALUATION, report.to_json().as_bytes())?;
-    if picture_missing && let Some(png) = picture(&drawn, &run.record.data, Some(&target_points(&run.problem, config.seed)))? {
+    if picture_missing
+        && let Some(png) = picture(&drawn, &run.record.data, Some(&target_points(&run.problem, config.seed)))?
+    {
         directory.write_file(PICTURE, &png)?;
     }
     if curves_missing {
         directory.write_file(LOSS, &loss_figure(directory)?)?;
         directory.write_file(DENOISING_LOSS, &denoising_loss_figure(&report)?)?;
     }
-    for line in report.evaluation.to_string().lines() {
+    for line in report.evaluation.to_string().lines().filter(|line| !line.is_empty()) {
         info!("{line}");
     }
     Ok(())
@@ -153,9 +155,7 @@ fn target_points(problem: &Problem, seed: u64) -> Points {
         Reference::Data { train, .. } => {
             train.slice(ndarray::s![..train.nrows().min(MOST_POINTS as usize), ..]).to_owned()
         }
-        Reference::Exact(target) => {
-            target.sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..MOST_POINTS)
-        }
+        Reference::Exact(target) => target.sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..MOST_POINTS),
     }
 }
 
@@ -196,7 +196,6 @@ fn denoising_loss_figure(report: &Report) -> Result<Vec<u8>, Error> {
         y: "E|D(x + σz, σ) - x|²/d",
         log_x: true,
         log_y: true,
-        ..Axes::default()
     };
     let mut lines = vec![Curve {
         name: "network",
@@ -205,7 +204,7 @@ fn denoising_loss_figure(report: &Report) -> Result<Vec<u8>, Error> {
     }];
     let exact: Vec<_> = levels.iter().filter_map(|level| Some((level.sigma, level.exact?))).collect();
     if !exact.is_empty() {
-        lines.push(Curve { name: "exact denoiser", points: exact, ..Curve::default() });
+        lines.push(Curve { name: "exact denoiser", points: exact, dashed: true, ..Curve::default() });
     }
     Ok(curves(&axes, &lines, [1000, 640])?)
 }

@@ -91,10 +91,8 @@ impl Problem {
                 let parts = [(&split.validation[..], "validation"), (&split.test, "test"), (&split.train, "training")];
                 let (held_out, _) = first_large_enough(parts);
                 let (test, test_name) = first_large_enough([parts[1], parts[0], parts[2]]);
-                let labels = whole
-                    .labels
-                    .as_ref()
-                    .map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
+                let labels =
+                    whole.labels.as_ref().map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
                 Ok(Self {
                     data: DataRecord {
                         dim: train.ncols(),

@@ -59,12 +59,13 @@ pub struct Progress {
     values: Vec<(String, f64)>,
     rate: Rate,
     started: Instant,
+    /// When the last line was written; zero before the first.
     last_line: Duration,
-    lines: u64,
+    /// The step that the last line told of: it need not be told again at the end.
+    told: u64,
     last_message: Duration,
     bar: Option<ProgressBar>,
     silent: bool,
-    finished: bool,
 }
 
 impl Progress {
@@ -81,21 +82,18 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
-        let mut rate = Rate::default();
-        rate.observe(Duration::ZERO, already_done);
         Self {
             label: label.to_owned(),
             total,
             step: already_done,
             values: Vec::new(),
-            rate,
+            rate: Rate::default(),
             started: Instant::now(),
             last_line: Duration::ZERO,
-            lines: 0,
+            told: already_done,
             last_message: Duration::ZERO,
             bar,
             silent: quiet,
-            finished: false,
         }
     }
 
@@ -114,7 +112,7 @@ impl Progress {
                 bar.set_message(self.account());
             }
         }
-        if now.saturating_sub(self.last_line) >= if self.lines == 0 { FIRST_LINE } else { LINE_EVERY } {
+        if now.saturating_sub(self.last_line) >= if self.last_line.is_zero() { FIRST_LINE } else { LINE_EVERY } {
             self.line(now);
         }
     }
@@ -132,40 +130,27 @@ impl Progress {
     }
 
     /// Ends the work where it stands: the bar goes, a last line stays.
-    pub fn finish(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        if std::mem::replace(&mut self.finished, true) {
-            return;
-        }
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-            BARS.remove(&bar);
-        }
-        self.line(self.started.elapsed());
-    }
+    pub fn finish(self) {}
 
     fn line(&mut self, now: Duration) {
         self.last_line = now;
-        self.lines += 1;
+        self.told = self.step;
         let (label, step, total) = (&self.label, self.step, self.total);
         let account = self.account();
         let separator = if account.is_empty() { "" } else { ", " };
         if self.silent {
-            tracing::debug!(target: TARGET, step, total, "{label} {step}/{total}{separator}{account}");
+            tracing::debug!(target: TARGET, "{label} {step}/{total}{separator}{account}");
         } else {
-            tracing::info!(target: TARGET, step, total, "{label} {step}/{total}{separator}{account}");
+            tracing::info!(target: TARGET, "{label} {step}/{total}{separator}{account}");
         }
     }
 
-    /// `412 steps/s, loss 0.1234, 46 s left`: what is known of it.
+    /// `412/s, loss 0.123, 46 s left`: what is known of it.
     fn account(&self) -> String {
         let rate = self.rate.per_second();
         let mut parts = Vec::new();
         if let Some(rate) = rate {
-            parts.push(format!("{} steps/s", three_digits(rate)));
+            parts.push(format!("{}/s", three_digits(rate)));
         }
         parts.extend(self.values.iter().map(|(name, value)| format!("{name} {}", three_digits(*value))));
         if let Some(rate) = rate.filter(|_| self.step < self.total) {
@@ -177,16 +162,24 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.end();
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+            BARS.remove(&bar);
+        }
+        if self.told != self.step {
+            self.line(self.started.elapsed());
+        }
     }
 }
 
 fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix} {wide_bar:.cyan/dim} {pos}/{len}  {msg}")
+    ProgressStyle::with_template("{prefix} {bar:32.cyan/dim} {pos}/{len}  {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Steps per second over the last [`RATE_OVER`], from marks at least a second apart.
+///
+/// The first step counts for nothing: on a GPU most of it is the compilation of kernels.
 #[derive(Debug, Default)]
 struct Rate {
     marks: VecDeque<(Duration, u64)>,
@@ -279,10 +272,11 @@ mod tests {
         progress.remember(&[("loss", 0.25)]);
         progress.remember(&[]);
         assert_eq!(progress.account(), "loss 0.250");
-        progress.rate.observe(Duration::from_secs(2), 60);
+        progress.rate.observe(Duration::from_secs(9), 41);
+        progress.rate.observe(Duration::from_secs(11), 61);
         progress.step = 60;
-        assert_eq!(progress.account(), "10.0 steps/s, loss 0.250, 4 s left");
+        assert_eq!(progress.account(), "10.0/s, loss 0.250, 4 s left");
         progress.step = 100;
-        assert_eq!(progress.account(), "10.0 steps/s, loss 0.250");
+        assert_eq!(progress.account(), "10.0/s, loss 0.250");
     }
 }

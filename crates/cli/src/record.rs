@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use brenier_model::ScoreNetwork;
-use brenier_training::run_directory::{CheckpointSelector, LoadedCheckpoint, RunDirectory};
 use brenier_training::averaged_model;
+use brenier_training::run_directory::{CheckpointSelector, LoadedCheckpoint, RunDirectory};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -49,7 +49,9 @@ impl RunRecord {
             .get("schema_version")
             .and_then(serde_json::Value::as_u64);
         if version != Some(u64::from(SCHEMA_VERSION)) {
-            return Err(foreign(format!("its form is version {version:?}, this program reads version {SCHEMA_VERSION}")));
+            return Err(foreign(format!(
+                "its form is version {version:?}, this program reads version {SCHEMA_VERSION}"
+            )));
         }
         serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))
     }

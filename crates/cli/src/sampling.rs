@@ -34,11 +34,11 @@ impl SamplingPlan {
     pub fn new(config: &EvaluationConfig, flags: &Sampling, seed: u64) -> Result<Self, Error> {
         let sampler = match &flags.sampler {
             Some(text) => parse_choice("sampler", text)?,
-            None => config.sampler.clone(),
+            None => config.sampler,
         };
         let grid: GridConfig = match &flags.grid {
             Some(text) => parse_choice("grid", text)?,
-            None => config.grid.clone(),
+            None => config.grid,
         };
         let steps = flags.steps.map_or(config.steps, |steps| steps as usize);
         let levels = grid.levels(config.sigma_min, config.sigma_max, steps)?;

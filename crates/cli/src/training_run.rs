@@ -68,8 +68,13 @@ impl TrainingRun {
             info!("stopped at step {step}; `train resume {path}` goes on");
             return Ok(Ending::Interrupted);
         }
-        outputs::complete(self, directory)?;
-        Ok(Ending::Finished)
+        match outputs::complete(self, directory) {
+            Err(error) if error.is_interruption() => {
+                info!("stopped before the outputs; `train resume {}` makes them", directory.path().display());
+                Ok(Ending::Interrupted)
+            }
+            outputs => outputs.map(|()| Ending::Finished),
+        }
     }
 
     /// The state before the first step: a fresh network, or the averaged one of the run in `start_from`.

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::classes::Classes;
 use crate::error::check;
-use crate::reference::REPEATS;
 use crate::sliced_w2::{random_directions, sliced_w2_value};
 use crate::{DIRECTIONS, DenoisingLoss, EvalError, Reference, covariance_error, mean_error, sliced_w2};
 
@@ -135,8 +134,8 @@ pub struct Evaluation {
 /// Compares samples `[n, d]` with a reference in every metric asked for.
 ///
 /// The value is the distance of the samples to n fresh draws of the target, or to the test part of
-/// the data. The floor is the distance of ten other perfect sample sets to the same points: fresh
-/// draws, or subsets of n training points (disjoint as long as they last). The directions of the
+/// the data. The floor is the distance of other perfect sample sets to the same points: ten sets of fresh
+/// draws, or five to ten subsets of n training points (disjoint as long as they last). The directions of the
 /// sliced distance are common to value and floor.
 ///
 /// # Errors
@@ -156,8 +155,8 @@ pub fn evaluate(
         return Err(EvalError::DimensionMismatch { a_name: "samples", a, b_name: "reference points", b });
     }
     let points = reference.points(n, seed);
-    let mut perfect_values = vec![Vec::with_capacity(REPEATS); metrics.len()];
-    for repeat in 0..REPEATS {
+    let mut perfect_values = vec![Vec::new(); metrics.len()];
+    for repeat in 0..reference.repeats(n) {
         let perfect = reference.perfect(repeat, n, seed);
         for (metric, values) in metrics.iter().zip(&mut perfect_values) {
             values.push(metric.value(&perfect, &points, seed)?);

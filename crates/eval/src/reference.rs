@@ -20,9 +20,6 @@ pub enum Reference<'a> {
     },
 }
 
-/// Perfect sample sets against which a floor is computed; at least five, so that their sd means something.
-pub(crate) const REPEATS: usize = 10;
-
 /// Below this many reference points a note says that the floor is high.
 const SMALL: usize = 500;
 
@@ -41,6 +38,15 @@ impl Reference<'_> {
         check("test points", test, 2)?;
         check("training points", train, 2)?;
         check_dims(("training points", train), ("test points", test))
+    }
+
+    /// How many sets of `n` perfect samples make a floor: ten, or as many as the training points give
+    /// without overlap, but at least five, so that their standard deviation means something.
+    pub(crate) fn repeats(&self, n: usize) -> usize {
+        match self {
+            Self::Target(_) => 10,
+            Self::Data { train, .. } => (train.nrows() / n.max(1)).clamp(5, 10),
+        }
     }
 
     /// The points that `n` model samples are compared with: n fresh draws, or the test part.

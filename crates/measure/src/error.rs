@@ -21,7 +21,7 @@ pub enum MeasureError {
         value: f64,
     },
     /// A list whose length disagrees with another's.
-    #[error("`{field}` has {found} entries, but `{other}` asks for {expected}; give one for each")]
+    #[error("`{field}` has length {found}, but `{other}` asks for {expected}; give one entry for each")]
     Length {
         /// The parameter.
         field: String,

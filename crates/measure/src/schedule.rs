@@ -56,7 +56,9 @@ impl NoiseSchedule {
     pub fn log_alpha(&self, t: f64) -> f64 {
         match *self {
             Self::OrnsteinUhlenbeck { .. } => -t,
-            Self::VariancePreserving { beta_min, beta_max } => -t * t * (beta_max - beta_min) / 4.0 - t * beta_min / 2.0,
+            Self::VariancePreserving { beta_min, beta_max } => {
+                -t * t * (beta_max - beta_min) / 4.0 - t * beta_min / 2.0
+            }
             Self::VarianceExploding { .. } | Self::Edm {} => 0.0,
         }
     }
@@ -101,7 +103,9 @@ impl NoiseSchedule {
                 let (a, b) = ((beta_max - beta_min) / 4.0, beta_min / 2.0);
                 2.0 * c / (b + (b * b + 4.0 * a * c).sqrt())
             }
-            Self::VarianceExploding { sigma_min, sigma_max } => (noise_level / sigma_min).ln() / (sigma_max / sigma_min).ln(),
+            Self::VarianceExploding { sigma_min, sigma_max } => {
+                (noise_level / sigma_min).ln() / (sigma_max / sigma_min).ln()
+            }
             Self::Edm {} => noise_level,
         }
     }

@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn the_derivative_is_that_of_the_value() {
         let device = Device::flex();
-        let points = vec![-30.0, -3.0, -0.7, 0.2, 1.1, 4.0, 30.0];
+        let points = [-30.0, -3.0, -0.7, 0.2, 1.1, 4.0, 30.0];
         let at = |shift: f64| {
             let moved: Vec<f64> = points.iter().map(|z| z + shift).collect();
             Tensor::<1>::from_data(TensorData::new(moved, [points.len()]), (&device, DType::F64))

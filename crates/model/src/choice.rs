@@ -5,15 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::value::{MapDeserializer, StrDeserializer};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer, StrDeserializer};
 use serde::de::{Error, IntoDeserializer};
 
 /// `{name: {}}`, as a deserializer.
-pub(crate) type WithoutParameters<'a, E> = MapDeserializer<'a, std::iter::Once<(&'a str, BTreeMap<&'a str, ()>)>, E>;
+pub(crate) type WithoutParameters<'a, E> =
+    MapAccessDeserializer<MapDeserializer<'a, std::iter::Once<(&'a str, BTreeMap<&'a str, ()>)>, E>>;
 
 /// The two readings of a bare name: as it stands, and as a choice with no parameter given.
 pub(crate) fn readings<'a, E: Error>(name: &'a str) -> (StrDeserializer<'a, E>, WithoutParameters<'a, E>) {
-    (name.into_deserializer(), MapDeserializer::new(std::iter::once((name, BTreeMap::new()))))
+    let without_parameters = MapDeserializer::new(std::iter::once((name, BTreeMap::new())));
+    (name.into_deserializer(), MapAccessDeserializer::new(without_parameters))
 }
 
 /// Adds the names that may stand alone to the alternatives of a schema.

@@ -1,7 +1,7 @@
 //! Initial parameters, drawn on the host from counter-based streams.
 
 use brenier_measure::{Purpose, Stream};
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 /// Draws the parameters of a network, layer after layer: layer l, row i is a function of (seed, l, i).
@@ -39,6 +39,9 @@ impl<'a> Initializer<'a> {
         self.layer += 1;
         let values: Vec<f32> = values.into_iter().map(|w| w as f32).collect();
         let data = TensorData::new(values, [rows, columns]);
-        Param::from_tensor(Tensor::from_data(data, (self.device, DType::F32)))
+        let mut parameter = Param::from_tensor(Tensor::from_data(data, (self.device, DType::F32)));
+        // Burn numbers parameters at random; a record holds the numbers, and equal runs must have equal records.
+        parameter.id = ParamId::from(self.layer);
+        parameter
     }
 }

@@ -216,7 +216,7 @@ impl ModuleMapper for Cast {
     fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
         parameter.map(|tensor| {
             let trained = tensor.is_require_grad();
-            tensor.detach().cast(self.0).set_require_grad(trained)
+            tensor.cast(self.0).detach().set_require_grad(trained)
         })
     }
 }
@@ -254,7 +254,7 @@ pub(crate) mod tests {
                 let data = TensorData::new(noise, tensor.shape());
                 let noise = Tensor::from_data(data, (&tensor.device(), tensor.dtype()));
                 let trained = tensor.is_require_grad();
-                (tensor.detach() + noise * self.sd).set_require_grad(trained)
+                (tensor + noise * self.sd).detach().set_require_grad(trained)
             })
         }
     }

@@ -67,7 +67,9 @@ impl LearningRate {
     /// The length of the warm-up in steps.
     pub fn warmup(&self) -> u64 {
         match *self {
-            Self::Constant { warmup, .. } | Self::Cosine { warmup, .. } | Self::InverseSquareRoot { warmup, .. } => warmup,
+            Self::Constant { warmup, .. } | Self::Cosine { warmup, .. } | Self::InverseSquareRoot { warmup, .. } => {
+                warmup
+            }
         }
     }
 }

@@ -137,7 +137,8 @@ impl Optimizer {
     /// First and second moments in the shape of `model` (on the device without autodiff); zeros before the first update.
     pub fn moments<M: Module>(&self, model: &M) -> (M, M) {
         let model = model.clone().valid();
-        let mut split = Split { states: self.states.iter(), first: Parameters::default(), second: Parameters::default() };
+        let mut split =
+            Split { states: self.states.iter(), first: Parameters::default(), second: Parameters::default() };
         let _ = model.clone().map(&mut split);
         let Split { first, second, .. } = split;
         (combine(model.clone(), first, Replace), combine(model, second, Replace))

@@ -91,3 +91,34 @@ fn the_loss_of_one_chain_step_reaches_the_exact_score() {
     assert!(loss.largest_step() < 1.0);
     assert_exact(&train(loss, Preconditioning::Edm, 6000), "one chain step");
 }
+
+#[test]
+#[ignore]
+fn experiment() {
+    let get = |name: &str, default: f64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    let device = Device::flex().autodiff();
+    let steps = get("STEPS", 4000.0) as u64;
+    let batch = get("BATCH", 512.0) as usize;
+    let mut config = config(steps);
+    config.batch = batch;
+    config.learning_rate = LearningRate::Cosine { peak: get("LR", 3e-3), warmup: 100, last: 0.0 };
+    config.ema = vec![EmaConfig::Power(get("EMA", 0.05))];
+    let architecture = NetworkConfig::ResidualMlp {
+        width: get("WIDTH", 48.0) as usize,
+        depth: get("DEPTH", 1.0) as usize,
+        activation: Activation::default(),
+        embedding: get("EMBED", 32.0) as usize,
+    };
+    let mut o = objective(LossConfig::AllScales { weighting: Weighting::Edm, antithetic: get("ANTI", 1.0) > 0.0 });
+    o.batch = batch;
+    let network = ScoreNetwork::new(&architecture, Preconditioning::Edm, 2, 1.0, 5, &device).unwrap();
+    let mut state = TrainingState::new(&config, network);
+    let start = std::time::Instant::now();
+    fit(&o, &config, &mut state, &device, false, |_, _| Ok(Flow::Continue)).unwrap();
+    let t = start.elapsed().as_secs_f64();
+    let e: Vec<String> = [0.02, 0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 20.0, 45.0]
+        .iter()
+        .map(|&s| format!("{s}: {:.4}", errors(state.emas[0].model(), s).0))
+        .collect();
+    println!("{t:.1}s {}", e.join("  "));
+}

@@ -18,6 +18,12 @@ pub fn check(arguments: &CheckArguments) -> Result<Exit, Error> {
         Some([train, validation, test]) => format!("{train} + {validation} + {test} points"),
         None => "fresh draws".to_string(),
     };
-    println!("{}: {} of dimension {}, {} steps", arguments.config.display(), points, problem.data.dim, config.training.steps);
+    println!(
+        "{}: {} of dimension {}, {} steps",
+        arguments.config.display(),
+        points,
+        problem.data.dim,
+        config.training.steps
+    );
     Ok(Exit::Done)
 }

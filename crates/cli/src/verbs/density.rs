@@ -1,7 +1,7 @@
 //! `train density`: the log-density of given points under a run.
 
-use brenier_measure::data::write::{Format, PointWriter};
 use brenier_measure::data::read_points;
+use brenier_measure::data::write::{Format, PointWriter};
 use brenier_measure::{Estimate, Points, to_tensor};
 use brenier_model::{GridConfig, LogDensity, log_density};
 use burn::tensor::DType;
@@ -28,13 +28,17 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
         return Err(Error::dimension(&arguments.input, points.ncols(), data.dim));
     }
     let seed = arguments.opened.seed.unwrap_or(config.seed);
-    let levels =
-        GridConfig::default().levels(config.evaluation.sigma_min, config.evaluation.sigma_max, arguments.steps as usize)?;
+    let levels = GridConfig::default().levels(
+        config.evaluation.sigma_min,
+        config.evaluation.sigma_max,
+        arguments.steps as usize,
+    )?;
     let standardized = data.standardization.apply(&points);
     let log_jacobian = data.standardization.log_det();
     interruption::listen()?;
     let mut progress = Progress::new(points.nrows() as u64, 0, "log-density", context.quiet);
-    let mut writer = PointWriter::create(&arguments.out, format, 1, points.nrows() as u64, Some(&["log_density".into()]))?;
+    let mut writer =
+        PointWriter::create(&arguments.out, format, 1, points.nrows() as u64, Some(&["log_density".into()]))?;
     let (mut densities, mut method) = (Vec::with_capacity(points.nrows()), None);
     for start in (0..points.nrows()).step_by(TILE) {
         if interruption::asked() {

@@ -23,7 +23,9 @@ pub fn run(arguments: &RunArguments, context: &Context) -> Result<Exit, Error> {
     let deadline = Deadline::after(arguments.max_time);
     let problem = Problem::new(&config)?;
     let record = RunRecord::new(config, problem.data.clone());
-    if arguments.fresh && let Some(old) = RunDirectory::move_aside(&path)? {
+    if arguments.fresh
+        && let Some(old) = RunDirectory::move_aside(&path)?
+    {
         info!("the old run is now {}", old.display());
     }
     let mut directory = if arguments.resume {

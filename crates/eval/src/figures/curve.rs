@@ -40,6 +40,7 @@ pub struct Curve<'a> {
 /// Curves in one pair of axes, as a PNG of `size` = [width, height] pixels.
 ///
 /// A point that is not finite, or not positive on a logarithmic axis, is left out; the curve goes on after it.
+/// A logarithmic axis over less than a factor of five would have one tick or none: it is drawn linearly.
 ///
 /// # Errors
 ///
@@ -47,6 +48,7 @@ pub struct Curve<'a> {
 pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2]) -> Result<Vec<u8>, FigureError> {
     let drawable = |value: f64, log: bool| value.is_finite() && (!log || value > 0.0);
     let mut plots: Vec<Plot> = Vec::new();
+    let mut drawn: Vec<Vec<(f64, f64)>> = Vec::new();
     let (mut x_range, mut y_range) = ([f64::INFINITY, f64::NEG_INFINITY], [f64::INFINITY, f64::NEG_INFINITY]);
     for (index, curve) in curves.iter().enumerate() {
         let (mut points, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
@@ -68,6 +70,7 @@ pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2]) -> Result<Vec<u8>
         if points.is_empty() {
             continue;
         }
+        drawn.push(points.clone());
         let mut plot = LinePlot::new()
             .with_data(points)
             .with_color(COLOURS[index % COLOURS.len()])
@@ -81,18 +84,28 @@ pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2]) -> Result<Vec<u8>
     if plots.is_empty() {
         return Err(FigureError::Empty { title: axes.title.to_owned() });
     }
-    if !axes.log_x && x_range[0] > 0.0 && x_range[0] < 0.1 * x_range[1] {
+    let ticks_fit = |[low, high]: [f64; 2]| high >= 5.0 * low;
+    let (log_x, log_y) = (axes.log_x && ticks_fit(x_range), axes.log_y && ticks_fit(y_range));
+    if !log_x && x_range[0] > 0.0 && x_range[0] < 0.2 * x_range[1] {
         // Steps are counted from zero.
         x_range[0] = 0.0;
     }
-    let mut layout = layout(&plots, margins(x_range, axes.log_x, 0.0), margins(y_range, axes.log_y, 0.05))
+    let (x_range, y_range) = (margins(x_range, log_x, 0.0), margins(y_range, log_y, 0.05));
+    let along = |value: f64, [low, high]: [f64; 2], log: bool| match log {
+        true => (value / low).ln() / (high / low).ln(),
+        false => (value - low) / (high - low),
+    };
+    for point in drawn.iter_mut().flatten() {
+        *point = (along(point.0, x_range, log_x), along(point.1, y_range, log_y));
+    }
+    let mut layout = layout(&plots, x_range, y_range)
         .with_x_label(axes.x)
         .with_y_label(axes.y)
-        .with_legend_position(LegendPosition::OutsideRightTop);
-    if axes.log_x {
+        .with_legend_position(emptiest_corner(&drawn));
+    if log_x {
         layout = layout.with_log_x().with_x_tick_format(TickFormat::Custom(Arc::new(decimal)));
     }
-    if axes.log_y {
+    if log_y {
         layout = layout.with_log_y().with_y_tick_format(TickFormat::Custom(Arc::new(decimal)));
     }
     draw(axes.title, vec![(plots, layout)], size)
@@ -102,10 +115,39 @@ fn widen(range: &mut [f64; 2], value: f64) {
     *range = [range[0].min(value), range[1].max(value)];
 }
 
-/// The range with a share of itself on both sides, measured along the axis as drawn; never empty.
+/// The corner of the axes that the curves touch least; their points as shares of the axes.
+fn emptiest_corner(curves: &[Vec<(f64, f64)>]) -> LegendPosition {
+    // What a legend covers, generously.
+    const WIDTH: f64 = 0.45;
+    const HEIGHT: f64 = 0.3;
+    const STEPS: usize = 16;
+    let mut touched = [0usize; 4];
+    for pair in curves.iter().flat_map(|curve| curve.windows(2)) {
+        for step in 0..=STEPS {
+            let share = step as f64 / STEPS as f64;
+            let between = |a: f64, b: f64| a + share * (b - a);
+            let (x, y) = (between(pair[0].0, pair[1].0), between(pair[0].1, pair[1].1));
+            let (left, right) = (x < WIDTH, x > 1.0 - WIDTH);
+            let (bottom, top) = (y < HEIGHT, y > 1.0 - HEIGHT);
+            for (count, inside) in touched.iter_mut().zip([top && right, bottom && right, top && left, bottom && left])
+            {
+                *count += usize::from(inside);
+            }
+        }
+    }
+    let corners = [
+        LegendPosition::InsideTopRight,
+        LegendPosition::InsideBottomRight,
+        LegendPosition::InsideTopLeft,
+        LegendPosition::InsideBottomLeft,
+    ];
+    corners.into_iter().zip(touched).min_by_key(|&(_, count)| count).expect("four corners").0
+}
+
+/// The range with a share of itself on both sides, measured along the axis as drawn; never empty on a linear one.
 fn margins([low, high]: [f64; 2], log: bool, share: f64) -> [f64; 2] {
     if log {
-        let factor = if low < high { (high / low).powf(share) } else { 2.0 };
+        let factor = (high / low).powf(share);
         [low / factor, high * factor]
     } else {
         let pad = if low < high { (high - low) * share } else { low.abs().max(1.0) / 2.0 };
@@ -156,6 +198,14 @@ mod tests {
         let negative = Curve { points: vec![(0.0, -1.0)], ..Default::default() };
         let message = curves(&axes, &[negative], [900, 600]).unwrap_err().to_string();
         assert_eq!(message, "the figure `loss` has nothing finite to draw; pass at least one finite point");
+    }
+
+    #[test]
+    fn the_legend_goes_where_no_curve_is() {
+        let falling = vec![(0.0, 1.0), (0.1, 0.1), (1.0, 0.05)];
+        assert!(matches!(emptiest_corner(&[falling]), LegendPosition::InsideTopRight));
+        let rising = vec![(0.0, 0.0), (0.5, 0.9), (1.0, 0.95)];
+        assert!(matches!(emptiest_corner(&[rising]), LegendPosition::InsideBottomRight));
     }
 
     #[test]

@@ -70,9 +70,14 @@ mod tests {
         let picture = decoded(&png);
         assert_eq!(picture.dimensions(), (901, 500));
         let [left, right] = [0, 451].map(|x| image::imageops::crop_imm(&picture, x, 0, 450, 500).to_image());
-        assert!(colours(&left).iter().any(|c| c[2] > c[0] + 60), "no blue on the left");
-        assert!(colours(&right).iter().any(|c| c[0] > c[2] + 60), "no vermilion on the right");
-        assert!(!colours(&left).iter().any(|c| c[0] > c[2] + 60), "vermilion on the left");
+        // By how much the bluest, and the reddest, colour leans to its side.
+        let lean = |half| {
+            let differences = colours(half).into_iter().map(|[red, _, blue]| i32::from(blue) - i32::from(red));
+            differences.fold((0, 0), |(red, blue), difference| (red.max(-difference), blue.max(difference)))
+        };
+        let ((left_red, left_blue), (right_red, right_blue)) = (lean(&left), lean(&right));
+        assert!(left_blue > 100 && left_red == 0, "left: {left_red} red, {left_blue} blue");
+        assert!(right_red > 100 && right_blue == 0, "right: {right_red} red, {right_blue} blue");
     }
 
     #[test]

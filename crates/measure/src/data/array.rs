@@ -188,7 +188,7 @@ impl Layout {
                 _ => return Err(short),
             }
         }
-        let mut chunk = vec![0; (CHUNK / size.max(1)).max(1) * size];
+        let mut chunk = vec![0; (CHUNK / size).max(1) * size];
         let mut left = expected;
         while left > 0 {
             let wanted = chunk.len().min(usize::try_from(left).unwrap_or(usize::MAX));

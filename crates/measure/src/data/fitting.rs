@@ -59,7 +59,9 @@ impl DataSetConfig {
     fn describe_columns(&mut self, columns: Vec<(String, bool)>) {
         let names: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
         let texts: Vec<&String> = columns.iter().filter(|(_, numeric)| !numeric).map(|(name, _)| name).collect();
-        self.label = usual_label(&names).or_else(|| match texts[..] {
+        // Columns called x and y are points in the plane, while an array y beside an array x holds labels.
+        let plane = names.len() == 2 && names.iter().any(|name| name.eq_ignore_ascii_case("x"));
+        self.label = usual_label(&names).filter(|_| !plane).or_else(|| match texts[..] {
             [only] => Some(only.clone()),
             _ => None,
         });
@@ -75,9 +77,5 @@ impl DataSetConfig {
 /// The name that is usual for labels, where there is something beside it.
 fn usual_label(names: &[String]) -> Option<String> {
     let called = |usual: &str| names.iter().find(|name| name.eq_ignore_ascii_case(usual));
-    let found = LABEL_NAMES.into_iter().find_map(called)?;
-    // Two columns called x and y are points in the plane.
-    let plane =
-        found.eq_ignore_ascii_case("y") && names.iter().any(|name| name.eq_ignore_ascii_case("x")) && names.len() == 2;
-    (names.len() > 1 && !plane).then(|| found.clone())
+    LABEL_NAMES.into_iter().find_map(called).filter(|_| names.len() > 1).cloned()
 }

@@ -39,6 +39,7 @@ pub(super) fn read_npy_labels(source: &mut Source, rows: usize) -> Result<Vec<St
 pub(super) fn read_npz<R: Read + Seek>(reader: R, selection: &Selection) -> Result<Table, FileProblem> {
     let mut archive = ZipArchive::new(reader).map_err(damaged)?;
     let entries = entries(&mut archive);
+    let label = selection.label.map(|name| find(&entries, "label", name)).transpose()?;
     let known = |name: &String| entries.iter().any(|entry| entry.name == *name);
     let columns = selection.columns.filter(|columns| selection.names_needed || columns.iter().any(known));
     let chosen = match columns {
@@ -47,7 +48,6 @@ pub(super) fn read_npz<R: Read + Seek>(reader: R, selection: &Selection) -> Resu
         }
         None => vec![the_data(&entries, selection.label)?],
     };
-    let label = selection.label.map(|name| find(&entries, "label", name)).transpose()?;
 
     let (mut parts, mut row_shape) = (Vec::new(), Vec::new());
     for name in &chosen {
@@ -74,11 +74,14 @@ pub(super) fn read_npz<R: Read + Seek>(reader: R, selection: &Selection) -> Resu
     };
     let vectors = parts.iter().all(|part| part.ncols() == 1);
     let names = (columns.is_some() && vectors).then(|| chosen.iter().map(|&name| name.to_owned()).collect());
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    let points = concatenate(Axis(1), &views).expect("equal numbers of rows");
-    if parts.len() > 1 {
+    let points = if parts.len() == 1 {
+        parts.swap_remove(0)
+    } else {
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+        let points = concatenate(Axis(1), &views).expect("equal numbers of rows");
         row_shape = vec![points.ncols()];
-    }
+        points
+    };
     Ok(Table { points, names, labels, row_shape })
 }
 

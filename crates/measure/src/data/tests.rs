@@ -85,6 +85,12 @@ fn idx(code: u8, shape: &[u32], data: &[u8]) -> Vec<u8> {
     [&[0, 0, code, shape.len() as u8], lengths.as_slice(), data].concat()
 }
 
+/// The decoder's own reason stands between these words.
+fn assert_damaged_gzip(message: &str) {
+    assert!(message.contains("gz: the gzip stream is damaged ("), "{message}");
+    assert!(message.ends_with("); download or compress it again"), "{message}");
+}
+
 const IRIS: &str = "sepal,petal,species\n5.1,1.4,setosa\n7.0,4.7,versicolor\n6.3,6.0,virginica\n";
 
 #[test]
@@ -485,14 +491,10 @@ fn a_sparse_file_larger_than_the_memory_is_refused() {
 fn damaged_files_are_told_from_foreign_ones() {
     let folder = Folder::new();
     let good = gzip("1,2\n3,4\n");
-    assert_eq!(
-        folder.refusal("a.csv.gz", &good[..good.len() - 9]),
-        "a.csv.gz: the gzip stream is damaged (unexpected end of file); download or compress it again"
-    );
-    assert_eq!(
-        folder.refusal("b.npy.gz", b"\x93NUMPY plain"),
-        "b.npy.gz: the gzip stream is damaged (invalid gzip header); download or compress it again"
-    );
+    for end in [1, good.len() / 2, good.len() - 9, good.len() - 1] {
+        assert_damaged_gzip(&folder.refusal("a.csv.gz", &good[..end]));
+    }
+    assert_damaged_gzip(&folder.refusal("a.npy.gz", b"\x93NUMPY plain"));
     let archive = npz(&[("x", npy("|u1", false, "(2,)", &[1, 2]))]);
     let message = folder.refusal("c.npz", &archive[..archive.len() / 2]);
     assert!(message.starts_with("c.npz: the archive is damaged or no .npz file ("), "{message}");
@@ -549,10 +551,7 @@ fn a_damaged_tail_of_a_long_gzipped_table_is_called_that() {
     let text: String = (0..20_000).map(|i| format!("{i},{}\n", i * 7919 % 1013)).collect();
     let whole = gzip(&text);
     assert_eq!(folder.load("a.csv.gz", &whole).unwrap().points.dim(), (20_000, 2));
-    assert_eq!(
-        folder.refusal("b.csv.gz", &whole[..whole.len() - 20]),
-        "b.csv.gz: the gzip stream is damaged (unexpected end of file); download or compress it again"
-    );
+    assert_damaged_gzip(&folder.refusal("b.csv.gz", &whole[..whole.len() - 20]));
 }
 
 #[test]

@@ -8,8 +8,8 @@
 //! - *All scales*: `b = σ`, `z = ξ`, and `w = λ(σ)σ²` makes it `λ(σ)|D(y, σ) - x|²`. Karras et al. (2206.00364).
 //! - *One chain step*: from `X_t` one Euler step of size η gives
 //!   `X_{t+η} = (1-η)X_t + √(2η/β) z`, and
-//!   `(2η/β)·|s(X_{t+η}) - ((1-η)X_t - X_{t+η})/(2η/β)|² = |√(2η/β)·s(X_{t+η}) + z|²`.
-//!   In the coordinates `y = X_{t+η}/α`, `α = (1-η)e^{-t}`, this is the form above with `b = √(2η/β)/α` and
+//!   `|s(X_{t+η}) - ((1-η)X_t - X_{t+η})/(2η/β)|² = (β/2η)·|√(2η/β)·s(X_{t+η}) + z|²`.
+//!   In the coordinates `y = X_{t+η}/α`, `α = (1-η)e^{-t}`, this is the form above with `b = √(2η/β)/α`, `w = β/2η` and
 //!   `σ² = (e^{2t}-1)/β + b²`: the exact noise level of the Euler step's law, so that no O(η) error of the chain enters.
 //!   Liang, Dharmakeerthi, Koriyama (2411.01629).
 
@@ -120,7 +120,7 @@ impl LossConfig {
                 let (time, step) = chain_time(eta, growth, k);
                 let hidden = NoiseSchedule::OrnsteinUhlenbeck { beta }.noise_level(time);
                 let seen = (2.0 * step / beta).sqrt() / ((1.0 - step) * libm::exp(-time));
-                Level { sigma: hidden.hypot(seen), hidden, seen, weight: 1.0 }
+                Level { sigma: hidden.hypot(seen), hidden, seen, weight: beta / (2.0 * step) }
             }
         }
     }

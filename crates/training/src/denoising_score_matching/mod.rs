@@ -90,7 +90,8 @@ impl NoisedBatch {
         let matrix = |values: &[f32]| {
             Tensor::<2>::from_data(TensorData::new(values[rows.start * d..rows.end * d].to_vec(), [n, d]), device)
         };
-        let column = |values: &[f32]| Tensor::<1>::from_data(TensorData::new(values[rows.clone()].to_vec(), [n]), device);
+        let column =
+            |values: &[f32]| Tensor::<1>::from_data(TensorData::new(values[rows.clone()].to_vec(), [n]), device);
         let score = network.score(matrix(&self.noised), column(&self.sigma));
         let error = score * column(&self.seen).unsqueeze_dim(1) + matrix(&self.noise);
         error.square().mean_dim(1).squeeze_dim::<1>(1) * column(&self.weight)
