@@ -16,8 +16,6 @@ mod choice;
 mod embedding;
 mod grid;
 mod initialization;
-#[cfg(test)]
-mod lab;
 mod log_density;
 mod score_network;
 
