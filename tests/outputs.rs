@@ -73,7 +73,8 @@ fn a_density_is_written_for_every_point() {
         place.train(&["density", text(&run), "--in", text(&points), "--out", text(&out), "--json"]).succeeds().json();
     assert_eq!(said["count"], 3);
     let lines = std::fs::read_to_string(&out).unwrap();
-    let values: Vec<f64> = lines.lines().filter_map(|line| line.parse().ok()).collect();
+    assert_eq!(lines.lines().next(), Some("log_density,std_error"));
+    let values: Vec<f64> = lines.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
     assert_eq!(values.len(), 3);
     let nll = -values.iter().sum::<f64>() / 3.0;
     assert!((said["nll"].as_f64().unwrap() - nll).abs() < 1e-5);

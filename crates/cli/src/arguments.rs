@@ -214,11 +214,11 @@ pub struct DensityArguments {
     /// The points: a data file in the coordinates of the training data.
     #[arg(long = "in", value_name = "FILE")]
     pub input: PathBuf,
-    /// The file to write: .npy or .csv, one log-density (nats) a point. An existing file is replaced.
+    /// The file to write: .npy or .csv, a log-density (nats) and its standard error a point. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// The number of steps of the probability-flow ODE.
-    #[arg(long, value_name = "K", default_value = "64", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", default_value = "64", value_parser = clap::value_parser!(u32).range(2..))]
     pub steps: u32,
     /// Print one JSON object on stdout.
     #[arg(long)]

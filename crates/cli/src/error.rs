@@ -126,6 +126,13 @@ impl Error {
             .hint("give points with the columns of the training data, in their order")
     }
 
+    /// A run whose weights do not fit.
+    pub fn foreign_start(path: &Path) -> Self {
+        let message = format!("the run {} in `training.start_from` has another network", path.display());
+        Self::bad_input(message)
+            .hint("`network`, `preconditioning` and the dimension of the data must be those of that run's config.json")
+    }
+
     /// A training part that nothing can be learnt from.
     pub fn too_few_points(path: &Path, found: usize) -> Self {
         Self::bad_input(format!("the training part of {} has {found} points; at least 2 are needed", path.display()))
@@ -331,7 +338,7 @@ mod tests {
 
     #[test]
     fn training_that_diverges_exits_with_3_and_an_observers_error_keeps_its_own_code() {
-        let diverged = TrainingError::Diverged { what: "loss", value: f64::NAN, step: 7, last_finite: 0.5 };
+        let diverged = TrainingError::Diverged { what: "loss", value: f64::NAN, step: 7, last_finite: Some(0.5) };
         assert_eq!(Error::from(diverged).exit, Exit::Diverged);
         let full = Error::writing(Path::new("run"), io::Error::from(io::ErrorKind::StorageFull));
         let through = Error::from(TrainingError::Observer(Box::new(full)));

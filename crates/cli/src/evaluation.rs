@@ -3,6 +3,7 @@
 use brenier_eval::{Evaluation, Labelled, Metric, classes, denoising_loss, evaluate, log_grid};
 use brenier_measure::{Denoiser, Points};
 use brenier_model::SamplerConfig;
+use burn::module::Module;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
 
@@ -14,6 +15,9 @@ use crate::sampling::SamplingPlan;
 
 /// The file of a run directory that holds the report.
 pub const EVALUATION: &str = "evaluation.json";
+
+/// The part of a data set that leaves no independent points to compare with.
+const TRAINING: &str = "training";
 
 /// Nearest training points that decide the class of a sample.
 const NEIGHBOURS: usize = 10;
@@ -49,18 +53,18 @@ impl Report {
     /// # Errors
     ///
     /// Samples that are too few or not finite.
-    pub fn new(
-        run: &OpenedRun,
-        problem: &Problem,
-        plan: &SamplingPlan,
-        samples: &Points,
-        device: &Device,
-    ) -> Result<Self, Error> {
+    pub fn new(run: &OpenedRun, problem: &Problem, plan: &SamplingPlan, samples: &Points) -> Result<Self, Error> {
         let (reference, compared_with) = match &problem.reference {
             Reference::Data { train, test, part, .. } => (brenier_eval::Reference::Data { train, test }, *part),
             Reference::Exact(target) => (brenier_eval::Reference::Target(target.sampler.as_ref()), "fresh draws"),
         };
         let mut evaluation = evaluate(samples, &reference, &Metric::ALL, plan.seed)?;
+        if compared_with == TRAINING {
+            for report in evaluation.metrics.values_mut() {
+                (report.floor, report.floor_sd, report.z_score) = (None, None, None);
+                report.note = Some("compared with the training part, which leaves nothing for a floor".to_owned());
+            }
+        }
         if let Reference::Data { train, labels: Some(labels), .. } = &problem.reference
             && train.nrows() >= 3 * NEIGHBOURS
         {
@@ -70,8 +74,13 @@ impl Report {
         let levels = log_grid(config.evaluation.sigma_min, config.evaluation.sigma_max, LEVELS);
         let exact = problem.exact_denoiser();
         let exact = exact.as_ref().map(|denoiser| denoiser as &dyn Denoiser);
-        let place = (DType::F32, device);
-        evaluation.denoising_loss = denoising_loss(&run.network, exact, &problem.held_out, &levels, plan.seed, place)?;
+        let points = match &problem.reference {
+            Reference::Data { test, .. } => &problem.data.standardization.apply(test),
+            Reference::Exact(_) => &problem.held_out,
+        };
+        let device = Device::flex();
+        let network = run.network.clone().to_device(&device).cast(DType::F64);
+        evaluation.denoising_loss = denoising_loss(&network, exact, points, &levels, plan.seed, (DType::F64, &device))?;
         Ok(Self {
             name: config.name.clone(),
             program_version: crate::arguments::VERSION,

@@ -74,7 +74,7 @@ pub fn complete(run: &TrainingRun, directory: &RunDirectory) -> Result<(), Error
     if missing(SAMPLES) {
         directory.write_file(SAMPLES, &npy(&first(config.evaluation.count)))?;
     }
-    let report = Report::new(&best, &run.problem, &plan, &first(judged), &run.device)?;
+    let report = Report::new(&best, &run.problem, &plan, &first(judged))?;
     directory.write_file(EVALUATION, report.to_json().as_bytes())?;
     if picture_missing
         && let Some(png) = picture(&drawn, &run.record.data, Some(&target_points(&run.problem, config.seed)))?

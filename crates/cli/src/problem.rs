@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use brenier_measure::data::{DataSet, Standardization, Standardize};
 use brenier_measure::{Denoiser, Points, Purpose, Rescaled, Stream, Target, TargetConfig};
-use brenier_training::Source;
+use brenier_training::{InstanceNoise, Source};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -83,30 +84,48 @@ impl Problem {
                 let split = dataset.split.split(whole.points.nrows(), config.seed)?;
                 let part = |rows: &[usize]| whole.points.select(ndarray::Axis(0), rows);
                 let train = part(&split.train);
-                let standardization = Standardization::fit(&train, dataset.standardize, dataset.whiten)?;
-                let points = standardization.apply(&train);
-                if split.train.len() < 2 {
-                    return Err(Error::too_few_points(&dataset.path, split.train.len()));
+                if train.nrows() < 2 {
+                    return Err(Error::too_few_points(&dataset.path, train.nrows()));
                 }
-                let parts = [(&split.validation[..], "validation"), (&split.test, "test"), (&split.train, "training")];
-                let (held_out, _) = first_large_enough(parts);
-                let (test, test_name) = first_large_enough([parts[1], parts[0], parts[2]]);
+                let standardization = Standardization::fit(&train, dataset.standardize, dataset.whiten)?;
+                let noise = InstanceNoise { sd: dataset.noise, coordinates: standardization.clone() };
+                // What is learnt is the law of the points with their noise, so that is also what is judged against.
+                let noised =
+                    |rows: &[usize], first| noise.added_once(config.seed, first, standardization.apply(&part(rows)));
+                let original = |rows: &[usize], first| match dataset.noise {
+                    0.0 => part(rows),
+                    _ => standardization.undo(&noised(rows, first)),
+                };
+                let [n, m] = [split.train.len(), split.validation.len()];
+                let training = (&split.train[..], 0, "training");
+                let validation = (&split.validation[..], n, "validation");
+                let test = (&split.test[..], n + m, "test");
+                let (held_out, held_out_first, held_out_name) = first_large_enough([validation, training]);
+                let (test, test_first, test_name) = first_large_enough([test, validation, training]);
+                if held_out_name == "training" {
+                    warn!("there is no validation part: the best checkpoint is chosen on training points");
+                }
                 let labels =
                     whole.labels.as_ref().map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
                 Ok(Self {
                     data: DataRecord {
                         dim: train.ncols(),
-                        sigma_data: column_sd(&points),
+                        sigma_data: column_sd(&noised(&split.train, 0)),
                         standardization: standardization.clone(),
                         columns: whole.columns.clone(),
                         image_shape: dataset.image_shape,
                         range: range(&train),
                         origin: format!("sha256:{}", whole.sha256),
-                        counts: Some([split.train.len(), split.validation.len(), split.test.len()]),
+                        counts: Some([n, m, split.test.len()]),
                     },
-                    held_out: standardization.apply(&part(held_out)),
-                    source: Source::Rows { points: Arc::new(points), noise: dataset.noise },
-                    reference: Reference::Data { test: part(test), part: test_name, labels, train },
+                    held_out: noised(held_out, held_out_first),
+                    reference: Reference::Data {
+                        train: original(&split.train, 0),
+                        test: original(test, test_first),
+                        part: test_name,
+                        labels,
+                    },
+                    source: Source::Rows { points: Arc::new(standardization.apply(&train)), noise },
                 })
             }
             target => {
@@ -147,9 +166,12 @@ impl Problem {
     }
 }
 
-/// The first of these parts that has at least two points, and its name; else the last.
-fn first_large_enough<'a, const N: usize>(parts: [(&'a [usize], &'static str); N]) -> (&'a [usize], &'static str) {
-    let chosen = parts.iter().position(|(rows, _)| rows.len() >= 2).unwrap_or(N - 1);
+/// Rows of a data set, the number of rows in the parts before them, and the name of the part.
+type Part<'a> = (&'a [usize], usize, &'static str);
+
+/// The first of these parts that has at least two points; else the last.
+fn first_large_enough<const N: usize>(parts: [Part; N]) -> Part {
+    let chosen = parts.iter().position(|(rows, ..)| rows.len() >= 2).unwrap_or(N - 1);
     parts[chosen]
 }
 

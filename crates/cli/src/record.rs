@@ -68,6 +68,24 @@ impl RunRecord {
         Err(Error::data_changed(&self.data.origin, &data.origin))
     }
 
+    /// Refuses another run's weights where they would mean something else here.
+    ///
+    /// # Errors
+    ///
+    /// Another network or another preconditioning; other coordinates are warned of.
+    pub fn check_start(&self, other: &Self, path: &Path) -> Result<(), Error> {
+        let MethodConfig::DenoisingScoreMatching(own) = &self.config.method;
+        let MethodConfig::DenoisingScoreMatching(theirs) = &other.config.method;
+        let fits = own.network == theirs.network && own.preconditioning == theirs.preconditioning;
+        if !fits || self.data.dim != other.data.dim {
+            return Err(Error::foreign_start(path));
+        }
+        if self.data.standardization != other.data.standardization || self.data.sigma_data != other.data.sigma_data {
+            warn!("the weights of {} were trained in other standardised coordinates", path.display());
+        }
+        Ok(())
+    }
+
     /// The text of the file.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("finite numbers");

@@ -63,10 +63,11 @@ const REPEATS: usize = 5;
 ///
 /// # Errors
 ///
-/// Fewer than two samples, k = 0, fewer than 3k training points, labels that do not match, points that are not finite,
+/// Fewer than two samples, fewer than 3k training points, labels that do not match, points that are not finite,
 /// dimensions that differ.
 pub fn classes(samples: &Points, training: Labelled, k: usize, seed: u64) -> Result<Classes, EvalError> {
     let Labelled { points, labels } = training;
+    let k = k.max(1);
     let samples = samples.slice(s![..samples.nrows().min(MOST_SAMPLES), ..]).to_owned();
     check("samples", &samples, 2)?;
     check("training points", points, (3 * k).max(6))?;
@@ -74,7 +75,6 @@ pub fn classes(samples: &Points, training: Labelled, k: usize, seed: u64) -> Res
     if labels.len() != points.nrows() {
         return Err(EvalError::Labels { labels: labels.len(), points: points.nrows() });
     }
-    let k = k.max(1);
     let (names, class_of) = number(labels);
     let neighbours = Neighbours::new(points);
     let none_out = vec![false; points.nrows()];

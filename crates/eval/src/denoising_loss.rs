@@ -103,7 +103,7 @@ pub fn denoising_loss(
 const TILE: usize = 2048;
 
 fn noise((n, d): (usize, usize), seed: u64) -> Points {
-    let stream = Stream::new(seed, Purpose::HeldOut);
+    let stream = Stream::new(seed, Purpose::DenoisingLoss);
     let mut noise = Points::zeros((n, d));
     noise.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(index, mut row)| {
         let mut words = stream.at(0, index as u64);

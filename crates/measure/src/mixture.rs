@@ -329,18 +329,18 @@ struct Posterior {
 
 impl Constants {
     fn posterior(&self, y: Tensor<2>, sigma: Option<Tensor<2>>) -> Posterior {
-        let residuals = y.unsqueeze_dim::<3>(0) - self.means.clone();
-        let residuals = match &self.rotation {
-            Some(rotation) => residuals.matmul(rotation.clone()),
-            None => residuals,
+        let offsets = y.unsqueeze_dim::<3>(0) - self.means.clone();
+        let offsets = match &self.rotation {
+            Some(rotation) => offsets.matmul(rotation.clone()),
+            None => offsets,
         };
         let total_deviations = match sigma {
             Some(sigma) => hypotenuse(self.deviations.clone(), sigma.unsqueeze_dim::<3>(0)),
             None => self.deviations.clone(),
         };
         // Beyond 10¹⁷ standard deviations a square would overflow f32, and all weights would be NaN.
-        let limit = if residuals.dtype() == DType::F64 { 1e150 } else { 1e17 };
-        let standardized = (residuals / total_deviations.clone()).clamp(-limit, limit);
+        let limit = if offsets.dtype() == DType::F64 { 1e150 } else { 1e17 };
+        let standardized = (offsets / total_deviations.clone()).clamp(-limit, limit);
         let log_scale = total_deviations.clone().log();
         let log_scale = if log_scale.dims()[2] == 1 { log_scale * self.dim as f64 } else { log_scale.sum_dim(2) };
         let log_terms = self.log_weights.clone() - standardized.clone().square().sum_dim(2) * 0.5 - log_scale;

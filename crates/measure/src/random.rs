@@ -41,6 +41,8 @@ pub enum Purpose {
     InstanceNoise = 12,
     /// Draws of an exact target that fix its standardised coordinates.
     Coordinates = 13,
+    /// Noise of the denoising loss at every noise level.
+    DenoisingLoss = 14,
 }
 
 /// All words of one (seed, purpose).
@@ -109,13 +111,6 @@ impl Words {
     pub fn fill_normal(&mut self, out: &mut [f64]) {
         for z in out {
             *z = self.normal();
-        }
-    }
-
-    /// Fills a slice with independent standard normals rounded to f32.
-    pub fn fill_normal_f32(&mut self, out: &mut [f32]) {
-        for z in out {
-            *z = self.normal() as f32;
         }
     }
 

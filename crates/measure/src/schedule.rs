@@ -1,4 +1,4 @@
-//! Noise schedules: `X_t = α(t) X₀ + σ(t) Z`, in f64 and in forms that do not cancel.
+//! Noise schedules: `X_t = α(t) X₀ + σ(t) Z`, in f64, in forms that do not cancel, equal on every machine.
 //!
 //! Every schedule is one path through the same family of laws `Y_r = rX + Z`, r = α/σ the
 //! signal-to-noise ratio; the noise level of Karras et al. (EDM) is `1/r`.
@@ -65,15 +65,17 @@ impl NoiseSchedule {
 
     /// `α(t)`, the factor of the signal.
     pub fn alpha(&self, t: f64) -> f64 {
-        self.log_alpha(t).exp()
+        libm::exp(self.log_alpha(t))
     }
 
     /// `σ(t)`, the factor of the noise.
     pub fn sigma(&self, t: f64) -> f64 {
         match *self {
-            Self::OrnsteinUhlenbeck { beta } => (-(-2.0 * t).exp_m1() / beta).sqrt(),
-            Self::VariancePreserving { .. } => (-(2.0 * self.log_alpha(t)).exp_m1()).sqrt(),
-            Self::VarianceExploding { sigma_min, sigma_max } => sigma_min * ((sigma_max / sigma_min).ln() * t).exp(),
+            Self::OrnsteinUhlenbeck { beta } => (-libm::expm1(-2.0 * t) / beta).sqrt(),
+            Self::VariancePreserving { .. } => (-libm::expm1(2.0 * self.log_alpha(t))).sqrt(),
+            Self::VarianceExploding { sigma_min, sigma_max } => {
+                sigma_min * libm::exp(libm::log(sigma_max / sigma_min) * t)
+            }
             Self::Edm {} => t,
         }
     }
@@ -82,8 +84,8 @@ impl NoiseSchedule {
     pub fn noise_level(&self, t: f64) -> f64 {
         match *self {
             // σ/α = √((e^{2t} - 1)/β): no overflow of 1/α before it must.
-            Self::OrnsteinUhlenbeck { beta } => ((2.0 * t).exp_m1() / beta).sqrt(),
-            Self::VariancePreserving { .. } => (-2.0 * self.log_alpha(t)).exp_m1().sqrt(),
+            Self::OrnsteinUhlenbeck { beta } => (libm::expm1(2.0 * t) / beta).sqrt(),
+            Self::VariancePreserving { .. } => libm::expm1(-2.0 * self.log_alpha(t)).sqrt(),
             _ => self.sigma(t),
         }
     }
@@ -96,15 +98,15 @@ impl NoiseSchedule {
     /// The time at which `σ/α` equals `noise_level` (non-negative); the inverse of [`noise_level`](Self::noise_level).
     pub fn time_of_noise_level(&self, noise_level: f64) -> f64 {
         match *self {
-            Self::OrnsteinUhlenbeck { beta } => (beta * noise_level * noise_level).ln_1p() / 2.0,
+            Self::OrnsteinUhlenbeck { beta } => libm::log1p(beta * noise_level * noise_level) / 2.0,
             Self::VariancePreserving { beta_min, beta_max } => {
                 // a t² + b t = c with c = -log α = ln(1 + σ²/α²)/2, solved without cancellation.
-                let c = (noise_level * noise_level).ln_1p() / 2.0;
+                let c = libm::log1p(noise_level * noise_level) / 2.0;
                 let (a, b) = ((beta_max - beta_min) / 4.0, beta_min / 2.0);
                 2.0 * c / (b + (b * b + 4.0 * a * c).sqrt())
             }
             Self::VarianceExploding { sigma_min, sigma_max } => {
-                (noise_level / sigma_min).ln() / (sigma_max / sigma_min).ln()
+                libm::log(noise_level / sigma_min) / libm::log(sigma_max / sigma_min)
             }
             Self::Edm {} => noise_level,
         }

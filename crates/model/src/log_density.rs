@@ -87,6 +87,10 @@ pub fn log_density_by(
     first_index: u64,
 ) -> Result<LogDensity, SamplerError> {
     check_levels(levels)?;
+    if levels.len() < 3 {
+        // One level above 0 leaves no path to integrate along.
+        return Err(SamplerError::Levels { position: 1, value: levels[1] });
+    }
     let ([n, d], sigma_max) = (x.dims(), levels[0]);
     let directions = match method {
         Divergence::Exact => d,

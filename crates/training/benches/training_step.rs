@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use brenier_measure::data::{Standardization, Standardize};
 use brenier_measure::{Points, Purpose, Stream};
 use brenier_model::{Activation, NetworkConfig, Preconditioning, ScoreNetwork};
 use brenier_training::{
-    DenoisingScoreMatching, EmaConfig, Flow, LearningRate, LossConfig, NoiseLevels, Objective, OptimizerConfig, Source,
-    TrainingConfig, TrainingState, Weighting, fit,
+    DenoisingScoreMatching, EmaConfig, Flow, InstanceNoise, LearningRate, LossConfig, NoiseLevels, Objective,
+    OptimizerConfig, Source, TrainingConfig, TrainingState, Weighting, fit,
 };
 use burn::tensor::Device;
 use divan::{Bencher, counter::ItemsCount};
@@ -21,8 +22,10 @@ fn main() {
 fn objective(dim: usize, batch: usize) -> DenoisingScoreMatching {
     let stream = Stream::new(0, Purpose::Batch);
     let points = Points::from_shape_fn((2000, dim), |(i, j)| stream.at(j as u64, i as u64).normal());
+    let coordinates = Standardization::fit(&points, Standardize::None, false).expect("points");
+    let noise = InstanceNoise { sd: 0.0, coordinates };
     DenoisingScoreMatching {
-        source: Source::Rows { points: Arc::new(points), noise: 0.0 },
+        source: Source::Rows { points: Arc::new(points), noise },
         noise_levels: NoiseLevels::LogNormal { mean: -1.2, sd: 1.2 },
         loss: LossConfig::AllScales { weighting: Weighting::Edm, antithetic: true },
         sigma_data: 1.0,

@@ -7,8 +7,9 @@ use thiserror::Error;
 pub enum TrainingError {
     /// The loss or the gradient stopped being a number; the update was not applied.
     #[error(
-        "the {what} became {value} at step {step}; the last finite loss was {last_finite}. \
-         Lower `training.learning_rate`, set `training.clip_norm`, or narrow `noise_levels`"
+        "the {what} became {value} at step {step}; {}. \
+         Lower `training.learning_rate`, set `training.clip_norm`, or narrow `noise_levels`",
+        .last_finite.map_or_else(|| "there was no loss before".to_owned(), |loss| format!("the last finite loss was {loss}"))
     )]
     Diverged {
         /// "loss" or "gradient norm".
@@ -17,8 +18,8 @@ pub enum TrainingError {
         value: f64,
         /// The update that was refused.
         step: u64,
-        /// The last loss that was a number.
-        last_finite: f64,
+        /// The loss of the update before; none at the first.
+        last_finite: Option<f64>,
     },
     /// Stored parameters do not fit the model of the config.
     #[error("{file} does not fit the network of the config: {reason}. Use the config of the run that wrote it")]

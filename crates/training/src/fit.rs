@@ -81,7 +81,7 @@ pub fn fit<M: Module, O: Objective<M>>(
             }
 
             state.progress.step = step + 1;
-            state.progress.last_loss = loss;
+            state.progress.last_loss = Some(loss);
             state.progress.loss_sum += loss;
             state.progress.gradient_norm_sum += norm;
             state.progress.summed += 1;
@@ -153,7 +153,7 @@ fn read_back(loss: Tensor<1>, squared_norm: Option<Tensor<1>>) -> (f64, f64) {
     (values[0], values.get(1).map_or(0.0, |square| square.sqrt()))
 }
 
-fn check_finite(step: u64, loss: f64, norm: f64, last_finite: f64) -> Result<(), TrainingError> {
+fn check_finite(step: u64, loss: f64, norm: f64, last_finite: Option<f64>) -> Result<(), TrainingError> {
     for (what, value) in [("loss", loss), ("gradient norm", norm)] {
         if !value.is_finite() {
             return Err(TrainingError::Diverged { what, value, step, last_finite });

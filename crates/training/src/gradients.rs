@@ -1,4 +1,4 @@
-//! The gradient of one update: accumulated over micro-batches, measured and clipped by its global norm.
+//! The global norm of a gradient, and clipping by it.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;

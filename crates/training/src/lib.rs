@@ -21,7 +21,9 @@ pub mod state;
 pub mod tensorboard;
 
 pub use config::TrainingConfig;
-pub use denoising_score_matching::{DenoisingScoreMatching, LossConfig, NoiseLevels, NoisedBatch, Source, Weighting};
+pub use denoising_score_matching::{
+    DenoisingScoreMatching, InstanceNoise, LossConfig, NoiseLevels, NoisedBatch, Source, Weighting,
+};
 pub use ema::{Ema, EmaConfig};
 pub use error::TrainingError;
 pub use fit::{Flow, Objective, StepReport, fit};

@@ -92,13 +92,12 @@ impl OptimizerConfig {
 pub struct Optimizer {
     rule: AdamW,
     states: Vec<DynState>,
-    updates: u64,
 }
 
 impl Optimizer {
     /// An optimiser that has seen no gradient.
     pub fn new(config: OptimizerConfig) -> Self {
-        Self { rule: config.rule(), states: Vec::new(), updates: 0 }
+        Self { rule: config.rule(), states: Vec::new() }
     }
 
     /// An optimiser that goes on after `updates` updates from the moments that [`moments`](Self::moments) gave.
@@ -108,7 +107,6 @@ impl Optimizer {
             let mut gather = Gather { second: Parameters::of(second), updates, states: Vec::new() };
             let _ = first.clone().map(&mut gather);
             optimizer.states = gather.states;
-            optimizer.updates = updates;
         }
         optimizer
     }
@@ -125,13 +123,7 @@ impl Optimizer {
         };
         let model = model.map(&mut update);
         self.states = update.new;
-        self.updates += 1;
         model
-    }
-
-    /// The number of updates so far.
-    pub fn updates(&self) -> u64 {
-        self.updates
     }
 
     /// First and second moments in the shape of `model` (on the device without autodiff); zeros before the first update.

@@ -37,8 +37,8 @@ pub struct Progress {
     pub gradient_norm_sum: f64,
     /// The number of updates in these sums.
     pub summed: u64,
-    /// The last loss.
-    pub last_loss: f64,
+    /// The loss of the last update.
+    pub last_loss: Option<f64>,
 }
 
 const WEIGHTS: &str = "weights.bpk";

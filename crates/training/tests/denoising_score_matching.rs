@@ -181,5 +181,5 @@ fn a_loss_that_is_no_number_stops_before_the_update() {
     let error = fit(&objective(loss), &config, &mut state, &device, false, |_, _| Ok(Flow::Continue)).unwrap_err();
     let TrainingError::Diverged { step, last_finite, .. } = error else { panic!("{error}") };
     assert_eq!(step, state.progress.step);
-    assert!(last_finite.is_finite());
+    assert!(last_finite.is_some_and(f64::is_finite));
 }

@@ -22,7 +22,7 @@ pub fn evaluate(arguments: &EvaluateArguments, _context: &Context) -> Result<Exi
     let go_on = || !interruption::asked();
     let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
     let samples = plan.draw_all(&run.network, &run.record.data, count, &device, &go_on)?;
-    let report = Report::new(&run, &problem, &plan, &samples, &device)?;
+    let report = Report::new(&run, &problem, &plan, &samples)?;
     run.directory.write_file(EVALUATION, report.to_json().as_bytes())?;
     if arguments.json {
         print!("{}", report.to_json());

@@ -3,7 +3,7 @@
 //! Both regress the score on a noise draw: with `y = x + σξ`, ξ standard normal, and z the part of the noise that the
 //! regression sees,
 //!
-//! `loss = E w |b·s(y, σ) + z|²`.
+//! `loss = E w |b·s(y, σ) + z|²/d`.
 //!
 //! - *All scales*: `b = σ`, `z = ξ`, and `w = λ(σ)σ²` makes it `λ(σ)|D(y, σ) - x|²`. Karras et al. (2206.00364).
 //! - *One chain step*: from `X_t` one Euler step of size η gives
@@ -23,7 +23,7 @@ use super::noise_levels::NoiseLevels;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum LossConfig {
-    /// `E λ(σ)|D(x + σz, σ) - x|²` over the distribution `noise_levels`.
+    /// `E λ(σ)|D(x + σz, σ) - x|²/d` over the distribution `noise_levels`.
     AllScales {
         /// The weight λ(σ).
         #[serde(default)]
@@ -120,7 +120,7 @@ impl LossConfig {
                 let (time, step) = chain_time(eta, growth, k);
                 let hidden = NoiseSchedule::OrnsteinUhlenbeck { beta }.noise_level(time);
                 let seen = (2.0 * step / beta).sqrt() / ((1.0 - step) * libm::exp(-time));
-                Level { sigma: hidden.hypot(seen), hidden, seen, weight: beta / (2.0 * step) }
+                Level { sigma: libm::hypot(hidden, seen), hidden, seen, weight: beta / (2.0 * step) }
             }
         }
     }
@@ -148,6 +148,6 @@ impl LossConfig {
 /// The time at which step k starts, and its size.
 fn chain_time(eta: f64, growth: f64, k: f64) -> (f64, f64) {
     let factor = libm::pow(growth, k);
-    let time = if growth == 1.0 { eta * k } else { eta * (factor - 1.0) / (growth - 1.0) };
+    let time = if growth == 1.0 { eta * k } else { eta * libm::expm1(k * libm::log1p(growth - 1.0)) / (growth - 1.0) };
     (time, eta * factor)
 }

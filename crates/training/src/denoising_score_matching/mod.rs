@@ -6,7 +6,7 @@ mod source;
 
 pub use loss::{LossConfig, Weighting};
 pub use noise_levels::NoiseLevels;
-pub use source::Source;
+pub use source::{InstanceNoise, Source};
 
 use std::ops::Range;
 

@@ -2,17 +2,50 @@
 
 use std::sync::Arc;
 
+use brenier_measure::data::Standardization;
 use brenier_measure::{Points, Purpose, Sample, Stream};
+
+/// Noise `W(sd·z)` that belongs to the data: isotropic before whitening, whitened as the points are.
+#[derive(Debug, Clone)]
+pub struct InstanceNoise {
+    /// The sd in standardised coordinates; 0 for none.
+    pub sd: f64,
+    /// The coordinates of the points, with the whitening W.
+    pub coordinates: Standardization,
+}
+
+impl InstanceNoise {
+    /// The step of the draws for points that are not trained on: no epoch reaches it.
+    const FIXED: u64 = u64::MAX;
+
+    /// Adds the noise of one row in one epoch.
+    fn add(&self, seed: u64, epoch: u64, row: u64, point: &mut [f64]) {
+        if self.sd == 0.0 {
+            return;
+        }
+        let mut words = Stream::new(seed, Purpose::InstanceNoise).at(epoch, row);
+        let noise = Points::from_shape_fn((1, point.len()), |_| self.sd * words.normal());
+        point.iter_mut().zip(&self.coordinates.whiten(noise)).for_each(|(p, z)| *p += z);
+    }
+
+    /// The points with one fixed draw each, the draws of rows `first`, `first + 1`, …; unchanged without noise.
+    pub fn added_once(&self, seed: u64, first: usize, mut points: Points) -> Points {
+        for (row, mut point) in points.rows_mut().into_iter().enumerate() {
+            self.add(seed, Self::FIXED, (first + row) as u64, point.as_slice_mut().expect("rows are contiguous"));
+        }
+        points
+    }
+}
 
 /// Training points in standardised coordinates.
 #[derive(Clone)]
 pub enum Source {
-    /// The rows of a data set, each once an epoch in a seeded order; with independent noise of this sd on every visit.
+    /// The rows of a data set, each once an epoch in a seeded order; with independent noise on every visit.
     Rows {
         /// The points `[n, d]`, n ≥ 1.
         points: Arc<Points>,
-        /// The sd of the instance noise; 0 for none.
-        noise: f64,
+        /// The instance noise.
+        noise: InstanceNoise,
     },
     /// Fresh draws `(x - shift)/scale` of a target.
     Fresh {
@@ -61,10 +94,7 @@ impl Reader {
                 let (_, order) = self.epoch.as_ref().expect("the order was just made");
                 let row = points.row(order[(place % n) as usize]);
                 point.iter_mut().zip(row).for_each(|(p, &x)| *p = x);
-                if *noise > 0.0 {
-                    let mut words = Stream::new(self.seed, Purpose::InstanceNoise).at(epoch, place % n);
-                    point.iter_mut().for_each(|p| *p += noise * words.normal());
-                }
+                noise.add(self.seed, epoch, place % n, point);
             }
             Source::Fresh { target, shift, scale } => {
                 target.draw(&mut Stream::new(self.seed, Purpose::Batch).at(0, place), point);
