@@ -88,7 +88,7 @@ pub enum Verb {
 /// What runs where.
 #[derive(Debug, Args)]
 pub struct Compute {
-    /// The device: cpu, ndarray, wgpu[:index], or one of an optional feature; see `train devices`.
+    /// The device: `cpu`, `ndarray`, `wgpu` or `wgpu:INDEX`, or that of an optional feature; see `train devices`.
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceName>,
     /// The number of threads; results do not depend on it [default: all cores].
@@ -113,7 +113,7 @@ pub struct Opened {
 }
 
 /// How samples are drawn from a network.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub struct Sampling {
     /// The sampler: euler, heun, dpm_solver_2m, euler_maruyama, churn, transport_chain, langevin_chain, or its JSON with settings [default: the run's].
     #[arg(long, value_name = "SAMPLER")]
@@ -122,7 +122,7 @@ pub struct Sampling {
     #[arg(long, value_name = "GRID")]
     pub grid: Option<String>,
     /// The number of steps [default: the run's].
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: Option<u32>,
 }
 
@@ -199,7 +199,7 @@ pub struct EvaluateArguments {
     #[command(flatten)]
     pub sampling: Sampling,
     /// The number of samples [default: as many as there are test points, or the config's count].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
     pub count: Option<u64>,
     /// Print one JSON object on stdout.
     #[arg(long)]
@@ -218,7 +218,7 @@ pub struct DensityArguments {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// The number of steps of the probability-flow ODE.
-    #[arg(long, value_name = "K", default_value = "64", value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, value_name = "K", default_value = "64", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub steps: u32,
     /// Print one JSON object on stdout.
     #[arg(long)]
@@ -255,7 +255,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         _ => return Err("expected a number with s, m, h or d, such as 30m".into()),
     };
     match number.parse::<f64>() {
-        Ok(number) if number >= 0.0 && number.is_finite() => Ok(Duration::from_secs_f64(number * factor)),
-        _ => Err("expected a number with s, m, h or d, such as 30m".into()),
+        Ok(number) => Duration::try_from_secs_f64(number * factor).map_err(|error| error.to_string()),
+        Err(_) => Err("expected a number with s, m, h or d, such as 30m".into()),
     }
 }

@@ -74,7 +74,7 @@ impl Error {
     pub fn writing(path: &Path, error: io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                "free some space, then go on with `train resume`"
+                "free some space and run the command again; a run goes on with `train resume`"
             }
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 "choose a folder that can be written, with `--run-dir` or `--out`"
@@ -124,6 +124,19 @@ impl Error {
     pub fn dimension(path: &Path, found: usize, expected: usize) -> Self {
         Self::bad_input(format!("the points of {} have dimension {found}, the run has {expected}", path.display()))
             .hint("give points with the columns of the training data, in their order")
+    }
+
+    /// A resume that asks for fewer steps than are done.
+    pub fn already_done(path: &Path, done: u64, asked: u64) -> Self {
+        let path = path.display();
+        Self::bad_input(format!("the run {path} is at step {done}, beyond the {asked} of `training.steps`"))
+            .hint(format!("give `training.steps` of at least {done}, or start anew with `--fresh`"))
+    }
+
+    /// Data that no number type holds.
+    pub fn unusable_range(what: &str) -> Self {
+        Self::bad_input(format!("the mean or the spread of {what} is no finite number"))
+            .hint("bring the data into a range of, say, 1e-30 to 1e30")
     }
 
     /// A run whose weights do not fit.
@@ -312,7 +325,7 @@ mod tests {
         let error = Error::writing(Path::new("run/metrics.jsonl"), io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(
             said(&error),
-            "error: cannot write run/metrics.jsonl\n  caused by: no storage space\nhint: free some space, then go on with `train resume`\n"
+            "error: cannot write run/metrics.jsonl\n  caused by: no storage space\nhint: free some space and run the command again; a run goes on with `train resume`\n"
         );
         assert_eq!(error.exit, Exit::Failed);
     }

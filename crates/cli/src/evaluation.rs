@@ -93,7 +93,12 @@ impl Report {
         })
     }
 
-    /// One JSON object.
+    /// One JSON object in one line.
+    pub fn to_json_line(&self) -> String {
+        serde_json::to_string(self).expect("string keys") + "\n"
+    }
+
+    /// One JSON object, laid out to be read.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("string keys");
         text.push('\n');

@@ -12,6 +12,7 @@ mod problem;
 mod progress;
 mod record;
 mod sampling;
+mod stdout;
 mod training_run;
 mod verbs;
 
@@ -44,5 +45,6 @@ fn start(arguments: Arguments) -> Result<Exit, Error> {
     let Talk { verbose, quiet, log_format } = arguments.talk;
     let verbosity = if quiet { -1 } else { i32::from(verbose) };
     let log = logging::start(verbosity, log_format).map_err(Error::bad_input)?;
+    interruption::listen()?;
     verbs::execute(arguments.verb, &Context { log, quiet })
 }

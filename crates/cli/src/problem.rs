@@ -107,7 +107,7 @@ impl Problem {
                 }
                 let labels =
                     whole.labels.as_ref().map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
-                Ok(Self {
+                let problem = Self {
                     data: DataRecord {
                         dim: train.ncols(),
                         sigma_data: column_sd(&noised(&split.train, 0)),
@@ -126,7 +126,8 @@ impl Problem {
                         labels,
                     },
                     source: Source::Rows { points: Arc::new(standardization.apply(&train)), noise },
-                })
+                };
+                problem.checked(&dataset.path.display().to_string())
             }
             target => {
                 let target = target.build_exact()?.expect("only a data set has no exact form");
@@ -134,7 +135,8 @@ impl Problem {
                 let draws = target.sampler.sample(&stream(Purpose::Coordinates), 0, 0..COORDINATE_DRAWS);
                 let standardization = Standardization::fit(&draws, Standardize::Global, false)?;
                 let held_out = target.sampler.sample(&stream(Purpose::HeldOut), HELD_OUT_POINTS, 0..HELD_OUT_DRAWS);
-                Ok(Self {
+                let name = target.name;
+                let problem = Self {
                     data: DataRecord {
                         dim: target.sampler.dim(),
                         sigma_data: column_sd(&standardization.apply(&draws)),
@@ -152,8 +154,20 @@ impl Problem {
                     },
                     held_out: standardization.apply(&held_out),
                     reference: Reference::Exact(target),
-                })
+                };
+                problem.checked(name)
             }
+        }
+    }
+
+    /// Refuses coordinates in which nothing can be computed.
+    fn checked(self, what: &str) -> Result<Self, Error> {
+        let Standardization { shift, scale, .. } = &self.data.standardization;
+        let usable = |x: &f64| x.abs() < f64::from(f32::MAX);
+        if shift.iter().chain(scale).chain(&self.data.range).all(usable) && self.data.sigma_data.is_finite() {
+            Ok(self)
+        } else {
+            Err(Error::unusable_range(what))
         }
     }
 

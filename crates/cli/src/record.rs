@@ -68,12 +68,14 @@ impl RunRecord {
         Err(Error::data_changed(&self.data.origin, &data.origin))
     }
 
-    /// Refuses another run's weights where they would mean something else here.
+    /// Refuses a `start_from` whose weights would mean something else here.
     ///
     /// # Errors
     ///
-    /// Another network or another preconditioning; other coordinates are warned of.
-    pub fn check_start(&self, other: &Self, path: &Path) -> Result<(), Error> {
+    /// No run, another network or another preconditioning; other coordinates are warned of.
+    pub fn check_start_from(&self) -> Result<(), Error> {
+        let Some(path) = &self.config.training.start_from else { return Ok(()) };
+        let other = Self::read(&RunDirectory::open(path)?)?;
         let MethodConfig::DenoisingScoreMatching(own) = &self.config.method;
         let MethodConfig::DenoisingScoreMatching(theirs) = &other.config.method;
         let fits = own.network == theirs.network && own.preconditioning == theirs.preconditioning;
@@ -87,10 +89,18 @@ impl RunRecord {
     }
 
     /// The text of the file.
-    pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("finite numbers");
+    ///
+    /// # Errors
+    ///
+    /// A path that is no Unicode text, which JSON cannot hold.
+    pub fn to_json(&self) -> Result<String, Error> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|error| {
+            Error::bad_input("the config cannot be stored")
+                .caused_by(error)
+                .hint("run from a folder, and name files, whose paths are Unicode text")
+        })?;
         text.push('\n');
-        text
+        Ok(text)
     }
 
     /// A freshly initialised network of the config on a device.

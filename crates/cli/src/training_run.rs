@@ -83,7 +83,6 @@ impl TrainingRun {
         let mut network = self.record.network(&self.device.clone().autodiff())?;
         if let Some(path) = &training.start_from {
             let directory = RunDirectory::open(path)?;
-            self.record.check_start(&RunRecord::read(&directory)?, path)?;
             let loaded = load(&directory, CheckpointSelector::Best)?;
             info!("starting from the averaged weights of {} at step {}", path.display(), loaded.step);
             network = averaged_model(network.valid(), &loaded.files, 0)?.train();

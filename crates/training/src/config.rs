@@ -17,7 +17,7 @@ pub struct TrainingConfig {
     #[schemars(range(min = 1))]
     pub steps: u64,
     /// The number of points in one update.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 16_777_216))]
     pub batch: usize,
     /// The number of points in one pass of the network; must divide `batch`. Null: the whole batch at once.
     #[serde(default)]

@@ -1,6 +1,6 @@
 //! How samplers are trained: the loop, denoising score matching, moving averages and checkpoints.
 //!
-//! - [`fit`]: the loop, which reads top to bottom;
+//! - [`fit()`]: the loop, which reads top to bottom;
 //! - [`denoising_score_matching`]: what a score network minimises;
 //! - [`ema`], [`optimizer`], [`learning_rate`], [`gradients`]: the parts of an update;
 //! - [`state`]: what a run carries from step to step;

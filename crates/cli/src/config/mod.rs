@@ -91,20 +91,20 @@ pub struct DenoisingScoreMatchingConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationConfig {
     /// The number of samples drawn.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub count: u64,
     /// The sampler.
     pub sampler: SamplerConfig,
     /// How the noise levels of the sampler are spaced.
     pub grid: GridConfig,
     /// The least noise level, in standardised coordinates; the last step goes from there to 0.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    #[schemars(range(min = 1e-6))]
     pub sigma_min: f64,
     /// The greatest noise level, where sampling starts.
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0.0))]
     pub sigma_max: f64,
     /// The number of steps of the sampler.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub steps: usize,
     /// What the best checkpoint is best by.
     pub best_by: BestBy,

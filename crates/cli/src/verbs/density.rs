@@ -12,6 +12,7 @@ use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::progress::Progress;
 use crate::record::OpenedRun;
+use crate::stdout::say;
 use crate::verbs::Context;
 
 /// Points in one call of the network; every one is repeated once a dimension for the exact divergence.
@@ -41,7 +42,6 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
     let network = run.network.clone().cast(dtype);
     let names = ["log_density".to_owned(), "std_error".to_owned()];
     let log_jacobian = data.standardization.log_det();
-    interruption::listen()?;
     let mut progress = Progress::new(points.nrows() as u64, 0, "log-density", context.quiet);
     let mut writer = PointWriter::create(&arguments.out, format, 2, points.nrows() as u64, Some(&names))?;
     let (mut densities, mut method) = (Vec::with_capacity(points.nrows()), None);
@@ -64,18 +64,18 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
     let nll = Estimate::mean(densities.iter().map(|value| -value));
     let summary = json!({
         "count": points.nrows(), "nll": nll.value, "std_error": nll.std_error, "unit": "nats",
-        "method": method, "checkpoint": run.step, "out": arguments.out,
+        "method": method, "checkpoint": run.step, "out": arguments.out.display().to_string(),
     });
     if arguments.json {
-        println!("{summary}");
+        say(&format!("{summary}\n"))?;
     } else {
-        println!(
-            "{} log-densities in {}; mean negative log-likelihood {:.4} ± {:.4} nats",
+        say(&format!(
+            "{} log-densities in {}; mean negative log-likelihood {:.4} ± {:.4} nats\n",
             points.nrows(),
             arguments.out.display(),
             nll.value,
             nll.std_error
-        );
+        ))?;
     }
     Ok(Exit::Done)
 }

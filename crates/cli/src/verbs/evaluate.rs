@@ -1,12 +1,16 @@
 //! `train evaluate`: compares samples of a run with its target.
 
-use crate::arguments::EvaluateArguments;
+use brenier_training::run_directory::CheckpointSelector;
+use tracing::warn;
+
+use crate::arguments::{EvaluateArguments, Opened, Sampling};
 use crate::error::{Error, Exit};
 use crate::evaluation::{EVALUATION, Report, default_count};
 use crate::interruption;
 use crate::problem::Problem;
 use crate::record::OpenedRun;
 use crate::sampling::SamplingPlan;
+use crate::stdout::say;
 use crate::verbs::Context;
 
 /// Prints every metric that applies, and keeps them in evaluation.json.
@@ -18,16 +22,23 @@ pub fn evaluate(arguments: &EvaluateArguments, _context: &Context) -> Result<Exi
     run.record.check_data(&problem.data)?;
     let seed = arguments.opened.seed.unwrap_or(config.seed);
     let plan = SamplingPlan::new(&config.evaluation, &arguments.sampling, seed)?;
-    interruption::listen()?;
     let go_on = || !interruption::asked();
     let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
     let samples = plan.draw_all(&run.network, &run.record.data, count, &device, &go_on)?;
     let report = Report::new(&run, &problem, &plan, &samples)?;
-    run.directory.write_file(EVALUATION, report.to_json().as_bytes())?;
     if arguments.json {
-        print!("{}", report.to_json());
+        say(&report.to_json_line())?;
     } else {
-        print!("{}", report.evaluation);
+        say(&report.evaluation.to_string())?;
+    }
+    // The report of the run is that of its own sampler, seed and best checkpoint; what flags ask for is an answer.
+    let Opened { checkpoint, seed, .. } = arguments.opened;
+    let own = checkpoint == CheckpointSelector::Best && seed.is_none() && arguments.count.is_none();
+    if own
+        && arguments.sampling == Sampling::default()
+        && let Err(error) = run.directory.write_file(EVALUATION, report.to_json().as_bytes())
+    {
+        warn!("{EVALUATION} could not be kept: {error}");
     }
     Ok(Exit::Done)
 }

@@ -3,9 +3,10 @@
 use crate::arguments::InitArguments;
 use crate::config;
 use crate::error::{Error, Exit};
+use crate::stdout::say;
 
 /// Prints a config that fits the file.
 pub fn init(arguments: &InitArguments) -> Result<Exit, Error> {
-    println!("{}", config::init::init(&arguments.file)?);
+    say(&format!("{}\n", config::init::init(&arguments.file)?))?;
     Ok(Exit::Done)
 }

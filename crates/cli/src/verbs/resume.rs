@@ -4,7 +4,7 @@ use brenier_training::run_directory::RunDirectory;
 
 use crate::arguments::ResumeArguments;
 use crate::error::{Error, Exit};
-use crate::interruption::{self, Deadline};
+use crate::interruption::Deadline;
 use crate::problem::Problem;
 use crate::record::RunRecord;
 use crate::training_run::{Ending, TrainingRun};
@@ -18,7 +18,6 @@ pub fn resume(arguments: &ResumeArguments, context: &Context) -> Result<Exit, Er
     let deadline = Deadline::after(arguments.max_time);
     let problem = Problem::new(&record.config)?;
     record.check_data(&problem.data)?;
-    interruption::listen()?;
     context.log_into(&directory)?;
     let run = TrainingRun { record, problem, device, deadline, quiet: context.quiet };
     run.go_on(&mut directory).map(Ending::exit)

@@ -6,7 +6,7 @@ use tracing::info;
 use crate::arguments::RunArguments;
 use crate::config::{self, Config, difference::difference, set::Override};
 use crate::error::{Error, Exit};
-use crate::interruption::{self, Deadline};
+use crate::interruption::Deadline;
 use crate::problem::Problem;
 use crate::record::RunRecord;
 use crate::training_run::{Ending, TrainingRun};
@@ -23,19 +23,20 @@ pub fn run(arguments: &RunArguments, context: &Context) -> Result<Exit, Error> {
     let deadline = Deadline::after(arguments.max_time);
     let problem = Problem::new(&config)?;
     let record = RunRecord::new(config, problem.data.clone());
+    let text = record.to_json()?;
+    record.check_start_from()?;
     if arguments.fresh
         && let Some(old) = RunDirectory::move_aside(&path)?
     {
         info!("the old run is now {}", old.display());
     }
     let mut directory = if arguments.resume {
-        RunDirectory::open_or_create(&path, &record.to_json())?
+        RunDirectory::open_or_create(&path, &text)?
     } else {
-        RunDirectory::create(&path, &record.to_json())?
+        RunDirectory::create(&path, &text)?
     };
     let record = accept_changes(&directory, record)?;
-    directory.replace_config(&record.to_json())?;
-    interruption::listen()?;
+    directory.replace_config(&record.to_json()?)?;
     context.log_into(&directory)?;
     info!("training {} in {}", record.config.name, path.display());
     let run = TrainingRun { record, problem, device, deadline, quiet: context.quiet };
@@ -61,6 +62,9 @@ fn accept_changes(directory: &RunDirectory, new: RunRecord) -> Result<RunRecord,
     let (allowed, refused): (Vec<_>, Vec<_>) = differences.into_iter().partition(|difference| difference.allowed);
     if !refused.is_empty() {
         return Err(Error::config_changed(directory.path(), refused));
+    }
+    if let Some(&done) = directory.steps()?.last().filter(|&&done| done > new.config.training.steps) {
+        return Err(Error::already_done(directory.path(), done, new.config.training.steps));
     }
     for difference in allowed {
         info!("{difference}");

@@ -10,6 +10,7 @@ use crate::outputs;
 use crate::progress::Progress;
 use crate::record::OpenedRun;
 use crate::sampling::SamplingPlan;
+use crate::stdout::say;
 use crate::verbs::Context;
 
 /// The most images in one picture.
@@ -31,7 +32,6 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     if is_png && arguments.count > MOST_IMAGES {
         return Err(Error::too_many_for_picture(arguments.count, MOST_IMAGES));
     }
-    interruption::listen()?;
     let go_on = || !interruption::asked();
     let mut progress = Progress::new(arguments.count, 0, "sampling", context.quiet);
     match format {
@@ -52,12 +52,13 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     progress.finish();
     let summary = json!({
         "count": arguments.count, "dim": data.dim, "seed": seed, "checkpoint": run.step,
-        "out": arguments.out, "steps": plan.levels.len() - 1,
+        "out": arguments.out.display().to_string(), "steps": plan.levels.len() - 1,
     });
     if arguments.json {
-        println!("{summary}");
+        say(&format!("{summary}\n"))?;
     } else {
-        println!("{} samples of dimension {} in {}", arguments.count, data.dim, arguments.out.display());
+        let out = arguments.out.display();
+        say(&format!("{} samples of dimension {} in {out}\n", arguments.count, data.dim))?;
     }
     Ok(Exit::Done)
 }

@@ -119,6 +119,10 @@ impl LockedRunDirectory {
     ) -> Result<(), RunDirectoryError> {
         self.check_request(step, files)?;
         let path = self.path().to_path_buf();
+        // The log is there from the first checkpoint on, so that one which is missing later was lost.
+        if self.metrics.is_none() {
+            self.metrics = Some(MetricsLog::open(self.path())?);
+        }
         if let Some(metrics) = &self.metrics {
             metrics.sync()?;
             // The log's name must last as long as the checkpoint that relies on its lines.
