@@ -109,3 +109,61 @@ fn a_path_that_cannot_be_written_is_nobodys_input() {
     let (run, out) = (place.run("run"), place.path("no/such/folder/out.npy"));
     place.train(&["sample", text(&run), "--count", "5", "--out", text(&out)]).fails(1).says("cannot write");
 }
+
+#[test]
+fn weights_of_another_network_are_refused_before_anything_is_written() {
+    let place = Workplace::new();
+    place.smoke("score_matching_digits.json", "digits", &["-q"]).succeeds();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let before = crate::train::results(&place.run("run"));
+    let start = format!("training.start_from={}", text(&place.run("digits")));
+    let arguments = ["-q", "--fresh", "--set", &start];
+    place.smoke("score_matching_two_moons.json", "run", &arguments).fails(2).says("training.start_from");
+    assert!(before == crate::train::results(&place.run("run")));
+    assert!(!place.run("run.old-1").exists());
+}
+
+#[test]
+fn a_resume_cannot_undo_steps() {
+    let place = Workplace::new();
+    let constant = ["-q", "--set", "training.learning_rate.constant.rate=1e-3"];
+    place.smoke("score_matching_two_moons.json", "run", &constant).succeeds();
+    let fewer = [&constant[..], &["--resume", "--set", "training.steps=20"]].concat();
+    place.smoke("score_matching_two_moons.json", "run", &fewer).fails(2).says("at step 60");
+    let more = [&constant[..], &["--resume", "--set", "training.steps=80"]].concat();
+    place.smoke("score_matching_two_moons.json", "run", &more).succeeds();
+    assert!(place.run("run").join("checkpoint-00000080").exists());
+}
+
+#[test]
+fn an_evaluation_under_other_settings_is_answered_and_not_kept() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let (run, kept) = (place.run("run"), place.run("run").join("evaluation.json"));
+    let before = std::fs::read(&kept).unwrap();
+    let other = place.train(&["evaluate", text(&run), "--count", "50", "--json"]).succeeds();
+    assert_eq!((other.json()["count"].as_u64(), other.stdout.lines().count()), (Some(50), 1));
+    assert!(before == std::fs::read(&kept).unwrap());
+    place.train(&["evaluate", text(&run)]).succeeds();
+    assert!(before == std::fs::read(&kept).unwrap(), "the same evaluation has other bits");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let place = Workplace::new();
+    for verb in [&["schema"][..], &["devices"], &["completions", "zsh"]] {
+        let mut child = place.command(verb).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{verb:?}");
+    }
+}
+
+#[test]
+fn a_learning_rate_that_diverges_exits_with_3_and_keeps_the_last_good_checkpoint() {
+    let place = Workplace::new();
+    let wild = ["-q", "--set", "training.learning_rate.constant.rate=1e30", "--set", "training.clip_norm=null"];
+    place.smoke("score_matching_two_moons.json", "run", &wild).fails(3).says("training.learning_rate");
+    let (run, out) = (place.run("run"), place.path("out.npy"));
+    place.train(&["sample", text(&run), "--count", "4", "--out", text(&out), "-q"]).succeeds();
+}

@@ -105,3 +105,61 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use brenier_measure::data::Standardize;
+
+    use super::*;
+
+    fn correlated(n: usize) -> Points {
+        let stream = Stream::new(1, Purpose::Batch);
+        Points::from_shape_fn((n, 2), |(row, column)| {
+            let mut words = stream.at(0, row as u64);
+            let (a, b) = (words.normal(), words.normal());
+            if column == 0 { a } else { 0.8 * a + 0.6 * b }
+        })
+    }
+
+    #[test]
+    fn instance_noise_is_whitened_as_the_points_are() {
+        let n = 40_000;
+        let points = correlated(n);
+        let coordinates = Standardization::fit(&points, Standardize::Global, true).unwrap();
+        let noise = InstanceNoise { sd: 0.5, coordinates: coordinates.clone() };
+        let drawn = noise.added_once(7, 0, Points::zeros((n, 2)));
+        let covariance = drawn.t().dot(&drawn) / n as f64;
+        // W = whiten(I) row by row; the noise has covariance sd² WᵀW.
+        let w = coordinates.whiten(Points::eye(2));
+        let exact = w.t().dot(&w) * 0.25;
+        for (value, exact_value) in covariance.iter().zip(&exact) {
+            // The variance of a product of two centred normals is at most twice the product of their variances.
+            let std_error = (2.0 * exact[[0, 0]] * exact[[1, 1]] / n as f64).sqrt();
+            assert!(std_error < 0.02 * exact[[0, 0]]);
+            assert!((value - exact_value).abs() < 5.0 * std_error, "{covariance} against {exact}");
+        }
+        assert!(exact[[0, 1]].abs() > 0.1 * exact[[0, 0]], "the whitening is no multiple of the identity");
+    }
+
+    #[test]
+    fn an_epoch_reads_every_row_once_and_noise_is_fresh_in_each() {
+        let points = Arc::new(correlated(10));
+        let coordinates = Standardization::fit(&points, Standardize::None, false).unwrap();
+        let rows = |sd| {
+            let noise = InstanceNoise { sd, coordinates: coordinates.clone() };
+            let mut reader = Source::Rows { points: points.clone(), noise }.reader(3);
+            let mut read = vec![[0.0; 2]; 20];
+            read.iter_mut().enumerate().for_each(|(place, point)| reader.read(place as u64, point));
+            read
+        };
+        let mut clean = rows(0.0);
+        assert_ne!(clean[..10], clean[10..]);
+        let mut all: Vec<Vec<f64>> = points.rows().into_iter().map(|row| row.to_vec()).collect();
+        clean.truncate(10);
+        clean.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        all.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        assert!(clean.iter().zip(&all).all(|(a, b)| a[..] == b[..]));
+        let noisy = rows(0.1);
+        assert!(noisy[..10].iter().all(|point| !noisy[10..].contains(point)));
+    }
+}
