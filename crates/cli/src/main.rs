@@ -24,6 +24,7 @@ use crate::arguments::{Arguments, Talk};
 use crate::error::{Error, Exit};
 use crate::verbs::Context;
 
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
