@@ -97,13 +97,11 @@ pub enum FigureError {
 /// [`FigureError::Write`] with the path; an existing file is then untouched.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FigureError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    #[cfg_attr(not(unix), allow(unused_mut))]
     let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; a figure gets what the umask leaves.
     #[cfg(unix)]
-    {
-        // Temporary files are private by default; a figure gets what the umask leaves.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let write = || {
         let mut file = builder.tempfile_in(directory)?;
         file.write_all(bytes)?;
