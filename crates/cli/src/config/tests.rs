@@ -61,7 +61,7 @@ fn the_likeliest_mistakes_speak_word_for_word() {
         message(r#""batch": 64"#, r#""batch_size": 64"#),
         "2 mistakes in the config ring.json\n  \
          ring.json:12:5: `training.batch_size`: unknown key; did you mean `batch`?\n  \
-         ring.json:10:15: `training.batch`: this key is missing, a whole number of at least 1"
+         ring.json:10:15: `training.batch`: this key is missing, a whole number of at least 1 and at most 16777216"
     );
     assert_eq!(
         message(r#""target": {"ring": {}}"#, r#""target": {"rign": {}}"#),
