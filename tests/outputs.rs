@@ -119,3 +119,25 @@ fn progress_is_plain_lines_where_there_is_no_terminal() {
     assert!(!said.stderr.contains('\r') && !said.stderr.contains('\u{1b}'), "{:?}", said.stderr);
     assert!(said.stderr.contains("60/60"), "{}", said.stderr);
 }
+
+#[test]
+#[ignore = "trains the whole digits config, one to two minutes on two cores"]
+fn the_digits_of_the_main_job_are_of_all_ten_kinds() {
+    let place = Workplace::new();
+    let (config, run) = (workspace().join("configs/score_matching/digits.json"), place.run("digits"));
+    place.train(&["run", text(&config), "--run-dir", text(&run), "-q"]).succeeds();
+    let evaluation: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("evaluation.json")).unwrap()).unwrap();
+    let classes = &evaluation["classes"];
+    for digit in 0..10 {
+        // 18 of 180 are expected of a class: seven is three standard deviations below.
+        let count = classes["counts"][digit.to_string()]["samples"].as_u64().unwrap();
+        assert!(count > 7, "{count} samples look like a {digit}");
+    }
+    let value = |name: &str, key: &str| classes["metrics"][name][key].as_f64().unwrap();
+    assert!(value("purity", "value") > 0.85, "{classes}");
+    // Copies of training images would lie far below the distance between real digits.
+    let distance = "nearest_training_distance";
+    assert!(value(distance, "value") > value(distance, "floor") - 5.0 * value(distance, "floor_sd"), "{classes}");
+    assert!(evaluation["metrics"]["sliced_w2"]["z_score"].as_f64().unwrap() < 3.0);
+}
