@@ -92,7 +92,7 @@ fn the_likeliest_mistakes_speak_word_for_word() {
     );
     assert_eq!(
         message(r#""count": 100"#, r#""count": 0"#),
-        "ring.json:17:14: `evaluation.count`: expected a whole number of at least 1, found 0"
+        "ring.json:17:14: `evaluation.count`: expected a whole number of at least 1 and at most 10000000, found 0"
     );
     assert_eq!(message(r#""steps": 100,"#, r#""steps": 100"#), "ring.json:11:17: expected a comma");
     assert_eq!(
