@@ -38,15 +38,36 @@ impl<'a> Cloud<'a> {
         self.values.len() / self.dim
     }
 
+    /// The points as one slice, `[n, d]` row after row.
+    pub(crate) fn values(&self) -> &'a [f64] {
+        self.values
+    }
+
     /// The points, each a slice of length d.
     pub fn points(&self) -> std::slice::ChunksExact<'a, f64> {
         self.values.chunks_exact(self.dim)
     }
 }
 
+/// The power of two just below a length; 1 for 0. To divide by it rounds nothing.
+pub(crate) fn unit(length: f64) -> f64 {
+    if length > 0.0 { length.log2().floor().exp2().max(f64::MIN_POSITIVE) } else { 1.0 }
+}
+
 /// The dimension that both clouds share.
 pub(crate) fn common_dim(a: &Cloud, b: &Cloud) -> Result<usize, TransportError> {
     if a.dim == b.dim { Ok(a.dim) } else { Err(TransportError::DimensionMismatch { a: a.dim, b: b.dim }) }
+}
+
+/// The dimension that both clouds share, where no squared distance between their points overflows.
+pub(crate) fn comparable(a: &Cloud, b: &Cloud) -> Result<usize, TransportError> {
+    let dim = common_dim(a, b)?;
+    let largest = a.values.iter().chain(b.values).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    if (16.0 * dim as f64 * largest * largest).is_finite() {
+        Ok(dim)
+    } else {
+        Err(TransportError::TooLarge { largest })
+    }
 }
 
 #[cfg(test)]

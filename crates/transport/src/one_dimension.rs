@@ -3,7 +3,7 @@
 //! `W_p^p(μ, ν) = ∫₀¹ |F_μ⁻¹(u) - F_ν⁻¹(u)|^p du`; Santambrogio, Optimal Transport for Applied
 //! Mathematicians (2015), proposition 2.17.
 
-use crate::{Cloud, TransportError};
+use crate::{Cloud, Cost, Potentials, TransportError};
 
 /// `W_p(a, b)` between two samples on the line, of equal or unequal sizes, 1 ≤ p < ∞.
 ///
@@ -85,6 +85,64 @@ fn potential(x: &[f64], transported: &[f64]) -> Vec<f64> {
     let mean = phi.iter().sum::<f64>() / x.len() as f64;
     phi.iter_mut().for_each(|value| *value -= mean);
     phi
+}
+
+/// An optimal coupling on the line: its cost and potentials that certify it.
+pub(crate) struct Line {
+    pub cost: f64,
+    pub gap: f64,
+    pub potentials: Potentials,
+}
+
+/// Optimal transport on the line, for a cost that is a convex function of the difference.
+///
+/// # Design
+///
+/// The monotone coupling walks from pair to pair; along the walk `φ_i + ψ_j = c(x_i, y_j)` gives one potential after the
+/// other. Where both points change at once, either of them may change first: both ways are optimal, and their mean is too.
+///
+/// # Errors
+///
+/// A cost that overflows.
+pub(crate) fn optimal_transport(a: Cloud, b: Cloud, cost: Cost) -> Result<Line, TransportError> {
+    let ((a_order, x), (b_order, y)) = (ordered(&a), ordered(&b));
+    let (n, m) = (x.len(), y.len());
+    let c = |i: usize, j: usize| match cost {
+        Cost::Distance => (x[i] - y[j]).abs(),
+        Cost::SquaredDistance => (x[i] - y[j]) * (x[i] - y[j]),
+    };
+    let (mut phi, mut psi) = (vec![0.0; n], vec![0.0; m]);
+    let (mut total, mut last) = (0.0, (0, 0));
+    couple_in_order(n, m, |i, j, mass| {
+        total += mass * c(i, j);
+        let (p, q) = last;
+        if (p, q) == (i, j) {
+            psi[j] = c(i, j) - phi[i];
+        } else if q == j {
+            phi[i] = phi[p] + (c(i, j) - c(p, j));
+        } else if p == i {
+            psi[j] = psi[q] + (c(i, j) - c(i, q));
+        } else {
+            phi[i] = phi[p] + ((c(i, q) - c(p, q)) + (c(i, j) - c(p, j))) / 2.0;
+            psi[j] = c(i, j) - phi[i];
+        }
+        last = (i, j);
+    });
+    if !total.is_finite() {
+        let largest = x.iter().chain(&y).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+        return Err(TransportError::TooLarge { largest });
+    }
+    let mut potentials = Potentials { a: vec![0.0; n], b: vec![0.0; m] };
+    a_order.iter().zip(&phi).for_each(|(&i, &value)| potentials.a[i as usize] = value);
+    b_order.iter().zip(&psi).for_each(|(&j, &value)| potentials.b[j as usize] = value);
+    let gap = (total - potentials.value()).max(0.0);
+    Ok(Line { cost: total, gap, potentials })
+}
+
+fn ordered(cloud: &Cloud) -> (Vec<u32>, Vec<f64>) {
+    let mut pairs: Vec<(f64, u32)> = cloud.points().zip(0..).map(|(point, index)| (point[0], index)).collect();
+    pairs.sort_unstable_by(|x, y| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1)));
+    pairs.into_iter().map(|(value, index)| (index, value)).unzip()
 }
 
 #[cfg(test)]

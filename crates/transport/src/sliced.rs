@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::cloud::common_dim;
+use crate::cloud::comparable;
 use crate::one_dimension::{potentials_sorted, w2_squared_sorted};
 use crate::{Cloud, TransportError};
 
@@ -132,7 +132,7 @@ fn sorted_projection(cloud: &Cloud, direction: &[f64]) -> (Vec<u32>, Vec<f64>) {
 
 /// The directions, checked and scaled to length one.
 fn unit_directions(a: &Cloud, b: &Cloud, directions: &[f64]) -> Result<Vec<f64>, TransportError> {
-    let dim = common_dim(a, b)?;
+    let dim = comparable(a, b)?;
     let cloud = Cloud::new(directions, dim)?;
     let mut unit = Vec::with_capacity(directions.len());
     for (index, direction) in cloud.points().enumerate() {

@@ -1,6 +1,8 @@
 //! Distances of fixed point sets against an independent implementation (NumPy and SciPy): tests/metrics.json.
 
-use brenier_transport::{Cloud, gaussian, one_dimension::w_p, sliced::sliced_w2};
+use brenier_transport::assignment::assign;
+use brenier_transport::exact::optimal_transport;
+use brenier_transport::{Cloud, Cost, gaussian, one_dimension::w_p, sliced::sliced_w2};
 use serde_json::Value;
 
 fn reference() -> Value {
@@ -54,5 +56,39 @@ fn gaussians_singular_ones_included() {
         let [m1, s1, m2, s2] = ["m1", "S1", "m2", "S2"].map(|name| numbers(&row[name]));
         close(gaussian::w2(&m1, &s1, &m2, &s2).unwrap(), &row["W2"]);
         close(gaussian::w2(&m2, &s2, &m1, &s1).unwrap(), &row["W2"]);
+    }
+}
+
+#[test]
+fn exact_w2_and_w1_of_equal_and_unequal_sizes() {
+    let file = reference();
+    let [x, y, z] = ["X", "Y", "Z"].map(|name| numbers(&file[name]));
+    let [x, y, z] = [&x, &y, &z].map(|points| Cloud::new(points, 3).unwrap());
+    let w2 = optimal_transport(x, y, Cost::SquaredDistance).unwrap();
+    close(w2.distance(), &file["W2_XY"]);
+    assert!(w2.gap < 1e-13, "{}", w2.gap);
+    let matches = assign(x, y, Cost::SquaredDistance).unwrap().matches;
+    assert_eq!(serde_json::json!(matches), file["W2_assignment"]);
+    close(optimal_transport(x, y, Cost::Distance).unwrap().distance(), &file["W1_XY"]);
+    close(optimal_transport(x, z, Cost::SquaredDistance).unwrap().distance(), &file["W2_XZ_lp"]);
+    close(optimal_transport(z, x, Cost::SquaredDistance).unwrap().distance(), &file["W2_XZ_lp"]);
+}
+
+#[test]
+fn exact_transport_on_the_line_has_feasible_potentials() {
+    let file = reference();
+    let [x, y, z] = ["X", "Y", "Z"].map(|name| numbers(&file[name]).into_iter().step_by(3).collect::<Vec<f64>>());
+    for (a, b, name) in [(&x, &y, "xy"), (&x, &z, "xz"), (&z, &x, "xz")] {
+        for (cost, order) in [(Cost::Distance, "W1"), (Cost::SquaredDistance, "W2")] {
+            let (cloud_a, cloud_b) = (Cloud::new(a, 1).unwrap(), Cloud::new(b, 1).unwrap());
+            let optimum = optimal_transport(cloud_a, cloud_b, cost).unwrap();
+            close(optimum.distance(), &file["w_1d"][format!("{order}_{name}")]);
+            assert!(optimum.gap < 1e-13, "{}", optimum.gap);
+            for (x, phi) in a.iter().zip(&optimum.potentials.a) {
+                for (y, psi) in b.iter().zip(&optimum.potentials.b) {
+                    assert!(phi + psi <= cost.of_squared((x - y) * (x - y)) + 1e-13);
+                }
+            }
+        }
     }
 }
