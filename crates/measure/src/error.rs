@@ -100,6 +100,36 @@ pub enum MeasureError {
         /// The parameter.
         field: String,
     },
+    /// A log-density, or the logarithm of a weight, that no density has there.
+    #[error(
+        "`{name}`: row {row} is {value}; a log-density is finite, or -inf where there is no mass. Look at the point of \
+         that row"
+    )]
+    LogDensity {
+        /// Which log-density.
+        name: &'static str,
+        /// The row, from 0.
+        row: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// Too few samples for an effective sample size.
+    #[error("an effective sample size from {count} samples means nothing; at least {least} are needed")]
+    TooFewWeights {
+        /// How many there are.
+        count: usize,
+        /// How many it takes.
+        least: usize,
+    },
+    /// Importance weights that are all zero.
+    #[error(
+        "all {count} importance weights are zero: no sample lies where the target has mass, so there is no effective \
+         sample size; train longer, or start from a wider reference"
+    )]
+    NoWeight {
+        /// How many there are.
+        count: usize,
+    },
 }
 
 /// Refuses the first entry that is not finite.

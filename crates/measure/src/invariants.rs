@@ -445,3 +445,35 @@ fn configs_survive_a_round_trip_and_refuse_unknown_keys() {
     }
     assert!(serde_json::from_str::<TargetConfig>(r#"{"two_moons": {"noise": 0.1}}"#).is_err());
 }
+
+#[test]
+fn responsibilities_are_shares_of_the_density_and_never_lost_far_away() {
+    let full = mixture(FULL);
+    let x = points(&[&[0.3, -0.2, 0.8], &[-1.0, 0.4, 0.1], &[2.0, 1.5, -1.0], &[800.0, -900.0, 700.0]]);
+    let shares = to_points(full.responsibilities(rows(&x)));
+    let distances = to_points(full.squared_mahalanobis(rows(&x)));
+    let log_density = values(full.log_density(rows(&x)));
+    for (k, component) in full.components().iter().enumerate() {
+        let covariance: Vec<Vec<f64>> = component.covariance().outer_iter().map(|row| row.to_vec()).collect();
+        let alone = GaussianMixture::new(vec![1.0], vec![component.mean().to_vec()], vec![covariance]).unwrap();
+        let log_alone = values(alone.log_density(rows(&x)));
+        let at_mean = values(alone.log_density(rows(&points(&[component.mean()]))))[0];
+        for i in 0..x.nrows() {
+            let share = (component.weight().ln() + log_alone[i] - log_density[i]).exp();
+            assert!((shares[[i, k]] - share).abs() < 1e-9, "[{i}][{k}]: {} against {share}", shares[[i, k]]);
+            let squared = 2.0 * (at_mean - log_alone[i]);
+            assert!(
+                (distances[[i, k]] / squared - 1.0).abs() < 1e-9,
+                "[{i}][{k}]: {} against {squared}",
+                distances[[i, k]]
+            );
+        }
+    }
+    for (i, row) in shares.outer_iter().enumerate() {
+        assert!((row.sum() - 1.0).abs() < 1e-12, "row {i}: {row}");
+    }
+    let singular = mixture(SINGULAR);
+    let none = to_points(singular.responsibilities(rows(&points(&[&[0.0, 1.0]]))));
+    assert_eq!(none.dim(), (1, 4));
+    assert!(none.iter().all(|r| r.is_nan()));
+}

@@ -5,6 +5,7 @@
 //! - [`data`]: data sets from files;
 //! - [`Measure`], [`Sample`], [`Denoiser`]: what a measure can be asked;
 //! - [`Gaussian`], [`GaussianMixture`], [`UniformBox`], [`Empirical`]: measures exact at every noise level;
+//! - [`ImportanceWeights`]: log Z, effective sample size and Pareto diagnostic of an unnormalised target;
 //! - [`targets`]: named targets in the plane; [`TargetConfig`]: the choice of a target;
 //! - [`linear_algebra`], [`quadrature`]: what they are computed with.
 
@@ -20,6 +21,7 @@ mod error;
 mod estimate;
 mod gaussian;
 mod host;
+mod importance;
 #[cfg(test)]
 mod invariants;
 mod measure;
@@ -33,6 +35,7 @@ pub use empirical::Empirical;
 pub use error::MeasureError;
 pub use estimate::Estimate;
 pub use gaussian::Gaussian;
+pub use importance::{ImportanceWeights, LEAST_FOR_SAMPLE_SIZE, PARETO_K_LIMIT};
 pub use measure::{Denoiser, Measure, Points, Sample, to_points, to_tensor};
 pub use mixture::{Component, GaussianMixture};
 pub use random::{Purpose, Stream, Words};

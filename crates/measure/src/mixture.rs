@@ -262,6 +262,28 @@ impl GaussianMixture {
             .squeeze_dim::<1>(1)
     }
 
+    /// Who is responsible for a point: `rᵢ(x) = pᵢ N(x; μᵢ, Σᵢ)/Σⱼ pⱼ N(x; μⱼ, Σⱼ)`; `[n, d] -> [n, K]`.
+    ///
+    /// Formed from logarithms, so that a point far from all components has responsibilities too. NaN where a
+    /// covariance is singular: ask [`has_density`](Self::has_density).
+    pub fn responsibilities(&self, x: Tensor<2>) -> Tensor<2> {
+        self.per_component(x, |posterior| posterior.weights)
+    }
+
+    /// The squared Mahalanobis distances `(x - μᵢ)ᵀΣᵢ⁻¹(x - μᵢ)`; `[n, d] -> [n, K]`. NaN where a covariance is singular.
+    pub fn squared_mahalanobis(&self, x: Tensor<2>) -> Tensor<2> {
+        self.per_component(x, |posterior| posterior.standardized.square().sum_dim(2))
+    }
+
+    /// Applies `f`, whose answer is `[K, n, 1]`, to the posterior of rows in tiles; `[n, d] -> [n, K]`.
+    fn per_component(&self, x: Tensor<2>, f: impl Fn(Posterior) -> Tensor<3>) -> Tensor<2> {
+        if !self.has_density() {
+            return x.full_like(f64::NAN).narrow(1, 0, 1).repeat_dim(1, self.components.len());
+        }
+        let constants = self.constants(&x);
+        tiled(self.rows_per_tile(), x, None, |x, _| f(constants.posterior(x, None)).squeeze_dim::<2>(2).swap_dims(0, 1))
+    }
+
     /// Rows whose intermediate tensors fit into one tile.
     fn rows_per_tile(&self) -> usize {
         (TILE / (self.components.len() * self.dim)).max(1)

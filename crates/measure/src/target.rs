@@ -167,6 +167,22 @@ impl TargetConfig {
         Ok(Some(target))
     }
 
+    /// The modes of the target, where it is a mixture of Gaussians with a density.
+    ///
+    /// # Errors
+    ///
+    /// Parameters that make no measure.
+    pub fn modes(&self) -> Result<Option<GaussianMixture>, MeasureError> {
+        let mixture = match self {
+            Self::GaussianMixture { weights, means, covariances } => {
+                GaussianMixture::new(weights.clone(), means.clone(), covariances.clone())?
+            }
+            Self::Ring {} => targets::ring(),
+            _ => return Ok(None),
+        };
+        Ok(mixture.has_density().then_some(mixture))
+    }
+
     /// A measure that knows everything of itself, but for a density where its covariance is singular.
     fn target<M: Sample + Measure + Denoiser + 'static>(&self, measure: Arc<M>, has_density: bool) -> Target {
         Target {
