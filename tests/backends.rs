@@ -24,8 +24,13 @@ fn scalars(place: &Workplace, run: &str, name: &str) -> Vec<f64> {
 #[test]
 fn every_device_trains_and_samples_and_one_step_agrees_with_the_cpu() {
     let place = Workplace::new();
-    let settings =
-        ["training.steps=1", "training.learning_rate.cosine.warmup=0", "output.log_every=1", "output.figures=false"];
+    let settings = [
+        "training.steps=1",
+        "training.learning_rate.cosine.warmup=0",
+        "output.log_every=1",
+        "output.figures=false",
+        r#"evaluation.watch={"metrics":["sliced_w2","sinkhorn_divergence","energy_distance","mmd_squared"],"count":150}"#,
+    ];
     let mut one_step: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     one_step.push("-q");
     place.smoke("score_matching_digits.json", "cpu", &one_step).succeeds();
@@ -35,9 +40,13 @@ fn every_device_trains_and_samples_and_one_step_agrees_with_the_cpu() {
         }
         let arguments = [&one_step[..], &["--device", device]].concat();
         place.smoke("score_matching_digits.json", device, &arguments).succeeds();
-        for name in ["surrogate_loss", "gradient_norm", "held_out_surrogate_loss"] {
+        let training = ["surrogate_loss", "gradient_norm", "held_out_surrogate_loss"].map(|name| (name, 1e-5));
+        let watched = ["sliced_w2", "sinkhorn_divergence", "energy_distance", "mmd_squared"];
+        let watched = watched.map(|name| (["watch_", name].concat(), 1e-4));
+        let watched = watched.iter().map(|(name, tolerance)| (name.as_str(), *tolerance));
+        for (name, tolerance) in training.into_iter().chain(watched) {
             let (cpu, other) = (scalars(&place, "cpu", name)[0], scalars(&place, device, name)[0]);
-            assert!((cpu - other).abs() < 1e-5 * cpu.abs(), "{name}: {cpu} on cpu, {other} on {device}");
+            assert!((cpu - other).abs() < tolerance * cpu.abs(), "{name}: {cpu} on cpu, {other} on {device}");
         }
         let (run, out) = (place.run(device), place.path(&format!("{device}.npy")));
         let arguments =

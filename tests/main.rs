@@ -2,8 +2,10 @@
 
 mod backends;
 mod corruption;
+mod metrics;
 mod mistakes;
 mod outputs;
 mod reproducibility;
 mod resume;
 mod train;
+mod watch;

@@ -18,7 +18,7 @@ fn a_run_writes_everything_that_the_readme_promises() {
     assert_eq!(events.count(), 1);
     let evaluation: serde_json::Value =
         serde_json::from_slice(&std::fs::read(run.join("evaluation.json")).unwrap()).unwrap();
-    for metric in ["sliced_w2", "mean_error", "covariance_error"] {
+    for metric in ["w2", "w2_squared", "w1", "sliced_w2", "energy_distance", "mmd", "mean_error", "covariance_error"] {
         let entry = &evaluation["metrics"][metric];
         for key in ["value", "std_error", "floor", "floor_sd", "z_score", "n"] {
             assert!(entry[key].is_number(), "{metric}.{key}: {entry}");

@@ -70,6 +70,8 @@ pub enum Verb {
     Sample(SampleArguments),
     /// Compare samples of a run with its target: every metric with standard error and floor.
     Evaluate(EvaluateArguments),
+    /// Compare points in a file with those in another, or with a target: every distance with standard error and floor.
+    Metrics(MetricsArguments),
     /// Write the log-density of given points under a run.
     Density(DensityArguments),
     /// Say whether `run` would accept a config; writes nothing.
@@ -201,6 +203,56 @@ pub struct EvaluateArguments {
     /// The number of samples [default: as many as there are test points, or the config's count].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=10_000_000))]
     pub count: Option<u64>,
+    #[command(flatten)]
+    pub judging: Judging,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is measured, and how.
+#[derive(Debug, Default, PartialEq, Args)]
+pub struct Judging {
+    /// Only these metrics, such as w2,w1; an unknown name lists the known ones [default: all that apply].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub only: Option<Vec<String>>,
+    /// How many perfect sample sets make a floor [default: 10, fewer where one distance takes seconds].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=10_000))]
+    pub repeats: Option<u16>,
+    /// The ε of the Sinkhorn divergence, in the squared unit of the data.
+    #[arg(long, value_name = "E", value_parser = parse_positive, conflicts_with = "relative_epsilon")]
+    pub epsilon: Option<f64>,
+    /// The ε of the Sinkhorn divergence as a part of the mean squared distance [default: 0.05].
+    #[arg(long, value_name = "R", value_parser = parse_positive)]
+    pub relative_epsilon: Option<f64>,
+    /// The k of k nearest neighbours [default: 5].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
+    pub k: Option<u16>,
+}
+
+/// `train metrics`.
+#[derive(Debug, Args)]
+pub struct MetricsArguments {
+    /// The sampler's points: npy, npz, csv or IDX, also gzipped.
+    #[arg(value_name = "A")]
+    pub samples: PathBuf,
+    /// What they are compared with: another file of points, or a JSON file that holds a target or a config.
+    #[arg(value_name = "B")]
+    pub reference: PathBuf,
+    #[command(flatten)]
+    pub judging: Judging,
+    /// The sampler's own log-density (nats) at the rows of A, one column: gives elbo, log_z, ess_reverse, pareto_k and the exact
+    /// kl_reverse against a target.
+    #[arg(long, value_name = "FILE")]
+    pub log_density: Option<PathBuf>,
+    /// The number of fresh draws of a target [default: as many as A has].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub count: Option<u64>,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// The seed of every draw.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: u64,
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
@@ -257,5 +309,12 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     match number.parse::<f64>() {
         Ok(number) => Duration::try_from_secs_f64(number * factor).map_err(|error| error.to_string()),
         Err(_) => Err("expected a number with s, m, h or d, such as 30m".into()),
+    }
+}
+
+fn parse_positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("expected a number above 0".into()),
     }
 }

@@ -126,6 +126,57 @@ impl Error {
             .hint("give points with the columns of the training data, in their order")
     }
 
+    /// Two sets of points that live in different spaces.
+    pub fn dimensions(a: &Path, a_dim: usize, b: &Path, b_dim: usize) -> Self {
+        let (a, b) = (a.display(), b.display());
+        Self::bad_input(format!("the points of {a} have dimension {a_dim}, those of {b} have {b_dim}"))
+            .hint("both must live in one space: give files with the same columns")
+    }
+
+    /// A number of draws for points that are given.
+    pub fn count_of_points(path: &Path) -> Self {
+        Self::bad_input(format!(
+            "`--count` is the number of fresh draws of a target, and {} holds points",
+            path.display()
+        ))
+        .hint("leave it out: every row of a file counts")
+    }
+
+    /// A metric that has no such name.
+    pub fn unknown_metric(name: &str, known: &[&str]) -> Self {
+        let distance = |other: &&&str| strsim::damerau_levenshtein(name, other);
+        let nearest = known.iter().min_by_key(distance).filter(|other| distance(other) <= 1 + name.len() / 3);
+        let meant = nearest.map_or(String::new(), |other| format!(" (did you mean `{other}`?)"));
+        Self::bad_input(format!("`--only` names the metric {name:?}, which is not there{meant}"))
+            .hint(format!("the metrics are {}", known.join(", ")))
+    }
+
+    /// A metric that takes the density of a target.
+    pub fn no_density(metric: &str, what: &str) -> Self {
+        Self::bad_input(format!("`{metric}` takes the density of a target, and {what} has none")).hint(
+            "compare with a target that has one, in a JSON file: {\"gaussian_mixture\": {…}}; or leave the metric out",
+        )
+    }
+
+    /// A metric that takes the modes of a mixture.
+    pub fn no_modes(metric: &str, what: &str) -> Self {
+        Self::bad_input(format!("`{metric}` counts the modes of a Gaussian mixture, and {what} has none"))
+            .hint("compare with the target `gaussian_mixture` or `ring`, or leave the metric out")
+    }
+
+    /// A metric that takes the log-density of the sampler.
+    pub fn no_log_density(metric: &str) -> Self {
+        Self::bad_input(format!("`{metric}` takes the log-density of the sampler at its samples"))
+            .hint("give it with `--log-density FILE`, one number a row of A, or leave the metric out")
+    }
+
+    /// Log-densities that do not belong to the samples.
+    pub fn log_density_shape(path: &Path, [rows, columns]: [usize; 2], samples: usize) -> Self {
+        let path = path.display();
+        Self::bad_input(format!("{path} has {rows} rows and {columns} columns where {samples} log-densities are expected"))
+            .hint("give one column with log q at every row of A, or a .csv with a column `log_density` as `train density` writes it")
+    }
+
     /// A resume that asks for fewer steps than are done.
     pub fn already_done(path: &Path, done: u64, asked: u64) -> Self {
         let path = path.display();
@@ -285,7 +336,16 @@ macro_rules! bad_input {
         })*
     };
 }
-bad_input!(DeviceError, EvalError, GridError, MeasureError, NetworkError);
+bad_input!(DeviceError, GridError, MeasureError, NetworkError);
+
+impl From<EvalError> for Error {
+    fn from(error: EvalError) -> Self {
+        match error {
+            EvalError::Interrupted => Self::interrupted(),
+            other => Self::bad_input(other),
+        }
+    }
+}
 
 impl From<DataError> for Error {
     fn from(error: DataError) -> Self {

@@ -1,17 +1,26 @@
-//! What is measured of a run: distances to its target, classes, and the denoising loss at every noise level.
+//! What is measured of a run: distances to its target, its log-density, classes, and the denoising loss at every noise level.
 
-use brenier_eval::{Evaluation, Labelled, Metric, classes, denoising_loss, evaluate, log_grid};
-use brenier_measure::{Denoiser, Points};
-use brenier_model::SamplerConfig;
+use std::collections::BTreeMap;
+
+use brenier_eval::{
+    DenseTarget, Direction, Evaluation, Labelled, LogDensities, MetricReport, Settings, classes, denoising_loss,
+    evaluate, fresh_draws, log_grid, mode_coverage, nll,
+};
+use brenier_measure::{Denoiser, Estimate, Points};
+use brenier_model::{Divergence, SamplerConfig};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
+use tracing::warn;
 
-use crate::config::Config;
+use crate::config::{Config, LogDensityConfig};
 use crate::error::Error;
+use crate::model_density::ModelDensity;
 use crate::problem::{Problem, Reference};
+use crate::progress::{Progress, Watched};
 use crate::record::OpenedRun;
 use crate::sampling::SamplingPlan;
+use crate::selection::{OF_MODES, Selection};
 
 /// The file of a run directory that holds the report.
 pub const EVALUATION: &str = "evaluation.json";
@@ -47,40 +56,115 @@ pub struct Report {
     pub evaluation: Evaluation,
 }
 
+/// What of a run is measured, and how.
+pub struct Judge<'a> {
+    /// The metrics that are wanted.
+    pub selection: Selection,
+    /// What they are computed with.
+    pub settings: Settings,
+    /// How many log-densities are asked for, if any.
+    pub log_density: Option<LogDensityConfig>,
+    /// Where the network runs.
+    pub device: &'a Device,
+    /// Whether the work goes on.
+    pub go_on: &'a dyn Fn() -> bool,
+    /// Whether progress is hidden.
+    pub quiet: bool,
+}
+
+/// What a run can be asked beside the distances of [`Metric`](brenier_eval::Metric).
+pub const BESIDE_DISTANCES: [&str; 4] = ["nll", "bits_per_dimension", "denoising_loss", "classes"];
+
+/// What it can be asked where the density of its target is known.
+pub const OF_TARGET_DENSITY: [&str; 10] = [
+    "kl_forward",
+    "kl_reverse",
+    "elbo",
+    "eubo",
+    "log_z",
+    "log_z_forward",
+    "ess_forward",
+    "ess_reverse",
+    "pareto_k",
+    "density_valid",
+];
+
 impl Report {
     /// Measures samples of a run.
     ///
     /// # Errors
     ///
-    /// Samples that are too few or not finite.
-    pub fn new(run: &OpenedRun, problem: &Problem, plan: &SamplingPlan, samples: &Points) -> Result<Self, Error> {
+    /// Samples that are too few or not finite, an interruption.
+    pub fn new(
+        run: &OpenedRun,
+        problem: &Problem,
+        plan: &SamplingPlan,
+        samples: &Points,
+        judge: &Judge,
+    ) -> Result<Self, Error> {
         let (reference, compared_with) = match &problem.reference {
             Reference::Data { train, test, part, .. } => (brenier_eval::Reference::Data { train, test }, *part),
-            Reference::Exact(target) => (brenier_eval::Reference::Target(target.sampler.as_ref()), "fresh draws"),
-        };
-        let mut evaluation = evaluate(samples, &reference, &Metric::ALL, plan.seed)?;
-        if compared_with == TRAINING {
-            for report in evaluation.metrics.values_mut() {
-                (report.floor, report.floor_sd, report.z_score) = (None, None, None);
-                report.note = Some("compared with the training part, which leaves nothing for a floor".to_owned());
+            Reference::Exact(target, _) => {
+                let sampler = target.sampler.as_ref();
+                (brenier_eval::Reference::Target { sampler, count: None }, "fresh draws")
             }
+        };
+        let mut watched = Watched::new("distances", judge.quiet);
+        let watch = &mut |step: brenier_eval::Step| {
+            watched.update(step.done as u64, step.total as u64);
+            (judge.go_on)()
+        };
+        let mut evaluation = evaluate(samples, &reference, &judge.selection.distances(), &judge.settings, watch)?;
+        drop(watched);
+        if compared_with == TRAINING {
+            evaluation.metrics = std::mem::take(&mut evaluation.metrics)
+                .into_iter()
+                .map(|(name, report)| {
+                    let note = "compared with the training part, which leaves nothing for a floor";
+                    (name, report.without_floor().with_note(note))
+                })
+                .collect();
         }
+        if let Some(metric) = judge.selection.first_named(&OF_TARGET_DENSITY)
+            && !matches!(&problem.reference, Reference::Exact(target, _) if target.density.is_some())
+        {
+            return Err(Error::no_density(metric, &format!("the target of the run {}", run.record.config.name)));
+        }
+        let modes = match &problem.reference {
+            Reference::Exact(_, modes) => modes.as_ref(),
+            Reference::Data { .. } => None,
+        };
+        match (modes, judge.selection.first_named(&OF_MODES)) {
+            (None, Some(metric)) => {
+                return Err(Error::no_modes(metric, &format!("the target of the run {}", run.record.config.name)));
+            }
+            (Some(mixture), _) if OF_MODES.iter().any(|name| judge.selection.wants(name)) => {
+                evaluation.metrics.extend(mode_coverage(samples, mixture, plan.seed)?.metrics);
+            }
+            _ => {}
+        }
+        evaluation.metrics.extend(of_density(run, problem, plan, samples, judge)?);
+        evaluation.metrics.retain(|name, _| judge.selection.wants(name));
         if let Reference::Data { train, labels: Some(labels), .. } = &problem.reference
             && train.nrows() >= 3 * NEIGHBOURS
+            && judge.selection.wants("classes")
         {
             evaluation.classes = Some(classes(samples, Labelled { points: train, labels }, NEIGHBOURS, plan.seed)?);
         }
         let config = &run.record.config;
-        let levels = log_grid(config.evaluation.sigma_min, config.evaluation.sigma_max, LEVELS);
-        let exact = problem.exact_denoiser();
-        let exact = exact.as_ref().map(|denoiser| denoiser as &dyn Denoiser);
-        let points = match &problem.reference {
-            Reference::Data { test, .. } => &problem.data.standardization.apply(test),
-            Reference::Exact(_) => &problem.held_out,
-        };
-        let device = Device::flex();
-        let network = run.network.clone().to_device(&device).cast(DType::F64);
-        evaluation.denoising_loss = denoising_loss(&network, exact, points, &levels, plan.seed, (DType::F64, &device))?;
+        if judge.selection.wants("denoising_loss") {
+            let levels = log_grid(config.evaluation.sigma_min, config.evaluation.sigma_max, LEVELS);
+            let exact = problem.exact_denoiser();
+            let exact = exact.as_ref().map(|denoiser| denoiser as &dyn Denoiser);
+            let points = match &problem.reference {
+                Reference::Data { test, .. } => &problem.data.standardization.apply(test),
+                Reference::Exact(..) => &problem.held_out,
+            };
+            let device = Device::flex();
+            let network = run.network.clone().to_device(&device).cast(DType::F64);
+            evaluation.denoising_loss =
+                denoising_loss(&network, exact, points, &levels, plan.seed, (DType::F64, &device))?;
+        }
         Ok(Self {
             name: config.name.clone(),
             program_version: crate::arguments::VERSION,
@@ -110,6 +194,129 @@ impl Report {
 pub fn default_count(problem: &Problem, config: &Config) -> u64 {
     match &problem.reference {
         Reference::Data { test, .. } => test.nrows() as u64,
-        Reference::Exact(_) => config.evaluation.count.max(2),
+        Reference::Exact(..) => config.evaluation.count.max(2),
     }
+}
+
+/// Perfect sample sets behind the floor of the negative log-likelihood.
+const ENTROPIES: u64 = 10;
+
+/// What the log-density of the network says: of test points or fresh draws, and where the target has a density, of the samples.
+fn of_density(
+    run: &OpenedRun,
+    problem: &Problem,
+    plan: &SamplingPlan,
+    samples: &Points,
+    judge: &Judge,
+) -> Result<BTreeMap<String, MetricReport>, Error> {
+    let Some(LogDensityConfig { points, steps }) = judge.log_density else { return Ok(BTreeMap::new()) };
+    let own = ["nll", "bits_per_dimension"];
+    let wanted = own.iter().chain(&OF_TARGET_DENSITY).any(|name| judge.selection.wants(name));
+    if !wanted {
+        return Ok(BTreeMap::new());
+    }
+    let seed = judge.settings.seed;
+    let (test, target) = match &problem.reference {
+        Reference::Data { test, .. } => (first_rows(test, points), None),
+        Reference::Exact(target, _) => {
+            let sampler = target.sampler.as_ref();
+            let dense = target.density.as_deref().map(|density| DenseTarget { sampler, density });
+            (fresh_draws(sampler, points, ENTROPIES, seed), dense)
+        }
+    };
+    let samples = target.map(|_| first_rows(samples, points));
+    let model = ModelDensity::new(run, steps, seed, judge.device)?;
+    let total = test.nrows() + samples.as_ref().map_or(0, Points::nrows);
+    let mut progress = Progress::new(total as u64, 0, "log-densities", judge.quiet);
+    let mut log_q = |points: &Points, before: usize| {
+        model.values(points, &mut |done| {
+            progress.update((before + done) as u64, &[]);
+            (judge.go_on)()
+        })
+    };
+    let (at_test, at_samples) = match log_q(&test, 0).and_then(|at_test| {
+        let at_samples = samples.as_ref().map(|samples| log_q(samples, test.nrows())).transpose()?;
+        Ok((at_test, at_samples))
+    }) {
+        // A network that was hardly trained has no density that a solver can follow; its samples are judged all the same.
+        Err(error) if !error.is_interruption() => {
+            warn!("no log-densities: {error}");
+            let undefined =
+                MetricReport::undefined(test.nrows(), Direction::LowerIsBetter).with_note(error.to_string());
+            let of_target: &[&str] = if target.is_some() { &OF_TARGET_DENSITY } else { &[] };
+            return Ok(own
+                .iter()
+                .chain(of_target)
+                .map(|name| ((*name).to_owned(), undefined.clone().with_seed(seed)))
+                .collect());
+        }
+        found => found?,
+    };
+    let mut nats = MetricReport { direction: Direction::LowerIsBetter, ..nll(&at_test) };
+    let mut reports = BTreeMap::new();
+    if let (Some(target), Some(samples), Some(at_samples)) = (&target, &samples, &at_samples) {
+        let entropy = |part| {
+            let perfect = fresh_draws(target.sampler, points, part, seed);
+            Ok(nll(&target.log_densities(&perfect)?).value)
+        };
+        let entropies = (0..ENTROPIES).map(entropy).collect::<Result<Vec<_>, Error>>()?;
+        nats = nats.with_perfect(&entropies.into_iter().flatten().collect::<Vec<f64>>());
+        let both = LogDensities {
+            log_p: &target.unnormalized(samples)?,
+            log_q: at_samples,
+            at_target: Some((&target.unnormalized(&test)?, &at_test)),
+            log_normalizer: target.density.log_normalizer(),
+        };
+        let mut both = both.reports()?;
+        if !matches!(plan.sampler, SamplerConfig::Euler | SamplerConfig::Heun | SamplerConfig::DpmSolver2M) {
+            for name in ["elbo", "log_z", "ess_reverse", "pareto_k", "kl_reverse"] {
+                let note = "the density is that of the probability-flow ODE, the samples are those of another sampler";
+                both.metrics.entry(name.to_owned()).and_modify(|report| *report = report.clone().with_note(note));
+            }
+        }
+        reports.extend(both.metrics);
+        let valid = Estimate { value: f64::from(u8::from(both.density_valid)), std_error: 0.0 };
+        let valid = MetricReport::new(valid, samples.nrows(), Direction::HigherIsBetter);
+        reports.insert("density_valid".to_owned(), valid.with_note("0 where an answer contradicts a density"));
+        if model.method() != Divergence::Exact {
+            // The noise of the trace does not bias a mean of log w, but every mean of w: variance τ² shifts log Z by τ²/2.
+            for name in OF_WEIGHTS {
+                reports.entry(name.to_owned()).and_modify(|report| {
+                    *report = MetricReport::undefined(report.n, report.direction)
+                        .with_note("undefined under a random trace, whose noise would bias a mean of weights");
+                });
+            }
+        }
+    }
+    reports.insert("bits_per_dimension".to_owned(), in_bits(&nats, problem.data.dim));
+    reports.insert("nll".to_owned(), nats);
+    let note = match model.method() {
+        Divergence::Exact => None,
+        Divergence::Hutchinson { probes } => Some(format!("log-densities by Hutchinson's trace of {probes} probes")),
+    };
+    let noted = |report: MetricReport| {
+        let report = report.with_seed(seed).with_detail("ode_steps", steps);
+        note.iter().fold(report, |report, note| report.with_note(note))
+    };
+    Ok(reports.into_iter().map(|(name, report)| (name, noted(report))).collect())
+}
+
+/// What is a mean of weights, not of their logarithms.
+const OF_WEIGHTS: [&str; 6] = ["log_z", "log_z_forward", "ess_reverse", "ess_forward", "pareto_k", "density_valid"];
+
+/// The same in bits a dimension: nats over `d log 2`.
+fn in_bits(nats: &MetricReport, dim: usize) -> MetricReport {
+    let unit = dim as f64 * std::f64::consts::LN_2;
+    let scaled = |number: Option<f64>| number.map(|number| number / unit);
+    MetricReport {
+        value: scaled(nats.value),
+        std_error: scaled(nats.std_error),
+        floor: scaled(nats.floor),
+        floor_sd: scaled(nats.floor_sd),
+        ..nats.clone()
+    }
+}
+
+fn first_rows(points: &Points, count: usize) -> Points {
+    points.slice(ndarray::s![..points.nrows().min(count), ..]).to_owned()
 }

@@ -1,6 +1,8 @@
 //! Stopping in good order: signals and the time limit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -26,6 +28,30 @@ pub fn listen() -> Result<(), Error> {
 /// Whether a signal asked for a stop.
 pub fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
+}
+
+/// Does work that writes nothing in a thread of its own, and leaves it where it stands as soon as a signal asks for a stop.
+///
+/// One exact distance of many points takes longer than a person waits for an answer to Ctrl-C.
+///
+/// # Errors
+///
+/// Those of the work, and the interruption.
+pub fn abandonable<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    const LOOK_EVERY: Duration = Duration::from_millis(50);
+    let (sender, receiver) = channel();
+    let worker = thread::spawn(move || drop(sender.send(work())));
+    loop {
+        match receiver.recv_timeout(LOOK_EVERY) {
+            Ok(answer) => return answer,
+            Err(RecvTimeoutError::Timeout) if asked() => return Err(Error::interrupted()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => match worker.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => unreachable!("the worker answers before it ends"),
+            },
+        }
+    }
 }
 
 /// A moment after which a run stops as if a signal had asked.

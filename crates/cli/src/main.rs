@@ -7,14 +7,17 @@ mod error;
 mod evaluation;
 mod interruption;
 mod logging;
+mod model_density;
 mod outputs;
 mod problem;
 mod progress;
 mod record;
 mod sampling;
+mod selection;
 mod stdout;
 mod training_run;
 mod verbs;
+mod watch;
 
 use std::process::ExitCode;
 

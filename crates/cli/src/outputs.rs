@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use brenier_eval::Settings;
 use brenier_eval::figures::{Axes, Curve, FigureError, ImageGrid, curves, scatter, scatter_size, write_atomically};
 use brenier_measure::data::write::{Format, PointEncoder, Precision};
 use brenier_measure::{Points, Purpose, Stream};
@@ -10,12 +11,13 @@ use brenier_model::ScoreNetwork;
 use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
 use tracing::info;
 
-use crate::arguments::Sampling;
+use crate::arguments::{Judging, Sampling};
 use crate::error::Error;
-use crate::evaluation::{EVALUATION, Report, default_count};
+use crate::evaluation::{EVALUATION, Judge, Report, default_count};
 use crate::problem::{DataRecord, Problem, Reference};
 use crate::record::OpenedRun;
 use crate::sampling::SamplingPlan;
+use crate::selection::Selection;
 use crate::training_run::TrainingRun;
 
 /// Samples of the best checkpoint, as many as `evaluation.count`.
@@ -74,7 +76,15 @@ pub fn complete(run: &TrainingRun, directory: &RunDirectory) -> Result<(), Error
     if missing(SAMPLES) {
         directory.write_file(SAMPLES, &npy(&first(config.evaluation.count)))?;
     }
-    let report = Report::new(&best, &run.problem, &plan, &first(judged))?;
+    let judge = Judge {
+        selection: Selection::new(&Judging::default(), &[])?,
+        settings: Settings { seed: config.seed, ..Settings::default() },
+        log_density: config.evaluation.log_density,
+        device: &run.device,
+        go_on: &go_on,
+        quiet: run.quiet,
+    };
+    let report = Report::new(&best, &run.problem, &plan, &first(judged), &judge)?;
     directory.write_file(EVALUATION, report.to_json().as_bytes())?;
     if picture_missing
         && let Some(png) = picture(&drawn, &run.record.data, Some(&target_points(&run.problem, config.seed)))?
@@ -155,7 +165,9 @@ fn target_points(problem: &Problem, seed: u64) -> Points {
         Reference::Data { train, .. } => {
             train.slice(ndarray::s![..train.nrows().min(MOST_POINTS as usize), ..]).to_owned()
         }
-        Reference::Exact(target) => target.sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..MOST_POINTS),
+        Reference::Exact(target, _) => {
+            target.sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..MOST_POINTS)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use brenier_measure::data::{DataSet, Standardization, Standardize};
-use brenier_measure::{Denoiser, Points, Purpose, Rescaled, Stream, Target, TargetConfig};
+use brenier_measure::{Denoiser, GaussianMixture, Points, Purpose, Rescaled, Stream, Target, TargetConfig};
 use brenier_training::{InstanceNoise, Source};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -67,8 +67,8 @@ pub enum Reference {
         /// Which part `test` is.
         part: &'static str,
     },
-    /// A target with a sampler.
-    Exact(Target),
+    /// A target with a sampler, and its modes where it is a mixture.
+    Exact(Target, Option<GaussianMixture>),
 }
 
 impl Problem {
@@ -130,6 +130,7 @@ impl Problem {
                 problem.checked(&dataset.path.display().to_string())
             }
             target => {
+                let modes = target.modes()?;
                 let target = target.build_exact()?.expect("only a data set has no exact form");
                 let stream = |purpose| Stream::new(config.seed, purpose);
                 let draws = target.sampler.sample(&stream(Purpose::Coordinates), 0, 0..COORDINATE_DRAWS);
@@ -153,7 +154,7 @@ impl Problem {
                         scale: standardization.scale.clone(),
                     },
                     held_out: standardization.apply(&held_out),
-                    reference: Reference::Exact(target),
+                    reference: Reference::Exact(target, modes),
                 };
                 problem.checked(name)
             }
@@ -173,7 +174,7 @@ impl Problem {
 
     /// The exact denoiser in standardised coordinates, where the target has one.
     pub fn exact_denoiser(&self) -> Option<impl Denoiser + '_> {
-        let Reference::Exact(target) = &self.reference else { return None };
+        let Reference::Exact(target, _) = &self.reference else { return None };
         let denoiser = target.denoiser.as_deref()?;
         let Standardization { shift, scale, .. } = &self.data.standardization;
         Some(Rescaled::new(denoiser, shift.clone(), scale[0]))

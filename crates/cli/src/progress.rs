@@ -172,6 +172,26 @@ impl Drop for Progress {
     }
 }
 
+/// Progress of work whose size is known when its first step is done.
+pub struct Watched {
+    label: &'static str,
+    quiet: bool,
+    progress: Option<Progress>,
+}
+
+impl Watched {
+    /// Begins; `label` says what is being done, in a word or two.
+    pub fn new(label: &'static str, quiet: bool) -> Self {
+        Self { label, quiet, progress: None }
+    }
+
+    /// Says that `step` of `total` steps are done.
+    pub fn update(&mut self, step: u64, total: u64) {
+        let (label, quiet) = (self.label, self.quiet);
+        self.progress.get_or_insert_with(|| Progress::new(total, 0, label, quiet)).update(step, &[]);
+    }
+}
+
 fn bar_style() -> ProgressStyle {
     ProgressStyle::with_template("{prefix} {bar:32.cyan/dim} {pos}/{len}  {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())

@@ -20,6 +20,7 @@ use crate::outputs;
 use crate::problem::Problem;
 use crate::progress::Progress;
 use crate::record::{RunRecord, load, say_warnings};
+use crate::watch::Watch;
 
 /// The least number of noised points in the held-out loss.
 const HELD_OUT_COUNT: usize = 4_096;
@@ -119,6 +120,7 @@ impl TrainingRun {
         let mut observer = Observer {
             run: self,
             held_out: objective.held_out(&self.problem.held_out, HELD_OUT_COUNT),
+            watch: Watch::new(self)?,
             progress: Progress::new(config.training.steps, state.progress.step, "training", self.quiet),
             tensorboard,
             elapsed_before: elapsed_before(directory)?,
@@ -152,6 +154,7 @@ struct Observer<'a> {
     run: &'a TrainingRun,
     directory: &'a mut LockedRunDirectory,
     held_out: NoisedBatch,
+    watch: Option<Watch>,
     progress: Progress,
     tensorboard: Option<TensorBoard>,
     started: Instant,
@@ -169,6 +172,7 @@ impl Observer<'_> {
         if step.is_multiple_of(config.output.log_every) || last {
             self.log(state, report)?;
         }
+        self.watch(state, last)?;
         if step.is_multiple_of(config.output.checkpoint_every) || last {
             let held_out = self.judge(state)?;
             self.figure(state);
@@ -202,6 +206,14 @@ impl Observer<'_> {
         let loss = DenoisingScoreMatching::held_out_loss(network, &self.held_out, &self.run.device);
         self.write_scalars(state.progress.step, &[("held_out_surrogate_loss", loss)])?;
         Ok(loss)
+    }
+
+    /// The distances that the config asks for, of the first average.
+    fn watch(&mut self, state: &TrainingState<ScoreNetwork>, last: bool) -> Result<(), Error> {
+        let step = state.progress.step;
+        let Some(watch) = self.watch.as_ref().filter(|watch| last || watch.looks(step)) else { return Ok(()) };
+        let scalars = watch.look(state.emas[0].model(), self.run, step);
+        if scalars.is_empty() { Ok(()) } else { self.write_scalars(step, &scalars) }
     }
 
     fn write_scalars(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<(), Error> {

@@ -13,9 +13,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{check, check_dims};
-use crate::metric::write_metrics;
 use crate::reference::subset;
-use crate::{Direction, EvalError, MetricReport};
+use crate::{Direction, EvalError, MetricReport, MetricTable};
 
 /// Training points with a label each.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +94,8 @@ pub fn classes(samples: &Points, training: Labelled, k: usize, seed: u64) -> Res
         .then(|| format!("the floor is that of {size} training points, for {} samples", samples.nrows()));
     let report = |part: fn(&Judgement) -> Estimate, direction| {
         let perfect: Vec<f64> = perfect.iter().map(|judgement| part(judgement).value).collect();
-        MetricReport::against_floor(part(&found), &perfect, samples.nrows(), direction, note.clone())
+        let report = MetricReport::new(part(&found), samples.nrows(), direction).with_perfect(&perfect).with_seed(seed);
+        note.iter().fold(report, |report, note| report.with_note(note))
     };
     let metrics = BTreeMap::from([
         ("purity".to_owned(), report(|judgement| judgement.purity, Direction::HigherIsBetter)),
@@ -228,7 +228,7 @@ impl fmt::Display for Classes {
             writeln!(f, "{name:width$}  {:>8}  {:>8}", count.samples, count.training)?;
         }
         writeln!(f)?;
-        write_metrics(f, &self.metrics)
+        write!(f, "{}", MetricTable(&self.metrics))
     }
 }
 
@@ -259,15 +259,15 @@ mod tests {
         for name in ["a", "b", "c"] {
             assert_eq!(answer.counts[name], ClassCount { samples: 60, training: 300 });
         }
-        assert_eq!(answer.metrics["purity"].value, 1.0);
-        assert_eq!(answer.metrics["class_error"].value, 0.0);
+        assert_eq!(answer.metrics["purity"].value, Some(1.0));
+        assert_eq!(answer.metrics["class_error"].value, Some(0.0));
         assert!(answer.metrics["nearest_training_distance"].z_score.unwrap().abs() < 3.0, "{answer}");
 
         // One corner alone: p = (1, 0, 0) against thirds.
         let collapsed = perfect.select(Axis(0), &(0..60).map(|k| 3 * k).collect::<Vec<_>>());
         let answer = classes(&collapsed, training, 10, 3).unwrap();
         assert_eq!(answer.counts["b"].samples, 0);
-        assert!((answer.metrics["class_error"].value - 2.0 / 3.0).abs() < 1e-12);
+        assert!((answer.metrics["class_error"].value.unwrap() - 2.0 / 3.0).abs() < 1e-12);
         assert!(answer.metrics["class_error"].z_score.unwrap() > 10.0, "{answer}");
     }
 
@@ -277,7 +277,7 @@ mod tests {
         let copies = training.slice(s![..90, ..]).to_owned();
         let answer = classes(&copies, Labelled { points: &training, labels: &labels }, 5, 3).unwrap();
         let report = &answer.metrics["nearest_training_distance"];
-        assert_eq!(report.value, 0.0);
+        assert_eq!(report.value, Some(0.0));
         assert!(report.z_score.unwrap() < -3.0, "{report:?}");
     }
 

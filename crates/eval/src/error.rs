@@ -1,6 +1,6 @@
 //! What can be wrong with an evaluation.
 
-use brenier_measure::Points;
+use brenier_measure::{MeasureError, Points};
 use brenier_transport::TransportError;
 use thiserror::Error;
 
@@ -70,9 +70,100 @@ pub enum EvalError {
         /// The noise level.
         sigma: f64,
     },
+    /// The watcher of the work asked for a stop.
+    #[error("interrupted before the end")]
+    Interrupted,
     /// A distance that could not be computed.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// Log-densities or weights that no measure has.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    /// A normaliser that is no number.
+    #[error("log Z is {value}; it must be finite. Leave it out where it is unknown")]
+    LogNormalizer {
+        /// Its value.
+        value: f64,
+    },
+    /// A log-density at a sample of the target that cannot be.
+    #[error(
+        "target samples: {name} at row {row} is {value}; the target has a density at its own samples, and no density is \
+         NaN or infinite: check that samples and target belong together"
+    )]
+    TargetLogDensity {
+        /// Which log-density.
+        name: &'static str,
+        /// The row, from 0.
+        row: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// Log-densities of different lengths.
+    #[error("target samples: {log_p} log-densities of the target and {log_q} of the sampler; each sample needs both")]
+    TargetLengths {
+        /// How many of the target.
+        log_p: usize,
+        /// How many of the sampler.
+        log_q: usize,
+    },
+    /// A component of a mixture without a density.
+    #[error(
+        "component {component} of the mixture has a singular covariance, so no point has a responsibility; give it some \
+         variance"
+    )]
+    SingularComponent {
+        /// Which one, from 0.
+        component: usize,
+    },
+    /// An array of another shape than the points ask for.
+    #[error("{name} have shape [{}, {}]; [{}, {}] was expected, a row for each point", .found.0, .found.1, .expected.0, .expected.1)]
+    Shape {
+        /// What the array holds.
+        name: &'static str,
+        /// Its shape.
+        found: (usize, usize),
+        /// The shape that was expected.
+        expected: (usize, usize),
+    },
+    /// A map whose images are one point.
+    #[error("{name} is constant on these points, so there is no variance to explain; take a map that moves them apart")]
+    ConstantMap {
+        /// Which map.
+        name: &'static str,
+    },
+    /// An optimal cost that no coupling of these points has.
+    #[error(
+        "the exact cost is {cost}, but the map moves these points at the cost {moved}: an optimum is between 0 and that, so \
+         it belongs to other points"
+    )]
+    ExactCost {
+        /// The cost given as optimal.
+        cost: f64,
+        /// The cost of the map.
+        moved: f64,
+    },
+    /// Dual potentials that do not match the points.
+    #[error("there are {a} and {b} potentials for {points} points and as many images; each needs one")]
+    Potentials {
+        /// How many on the side of the points.
+        a: usize,
+        /// How many on the side of the images.
+        b: usize,
+        /// How many points.
+        points: usize,
+    },
+    /// A Jacobian whose eigenvalues were not found.
+    #[error("the eigenvalues of the Jacobian of row {row} did not converge; its entries may lie too far apart")]
+    JacobianEigenvalues {
+        /// The row, from 0.
+        row: usize,
+    },
+    /// A pooled covariance whose eigenvalues were not found.
+    #[error(
+        "the covariance of both samples together has no eigenvalues that f64 can find; their coordinates may lie too far \
+         apart. Rescale them"
+    )]
+    PooledCovariance,
 }
 
 /// Refuses points that are too few or not finite.

@@ -9,16 +9,20 @@ use crate::error::{check, check_dims};
 /// `|m_a - m_b|`, in the unit of the data, between points `[n, d]` and `[m, d]`.
 ///
 /// The standard error is that of the delta method, `√(uᵀ(Σ_a/n + Σ_b/m)u)` along `u = (m_a - m_b)/|m_a - m_b|`;
-/// where the means agree to the last bit there is no u, and the average over all directions stands in.
+/// where the means agree to the last bit there is no u, and the average over all directions stands in. It is NaN for a single
+/// point on a side.
 ///
 /// # Errors
 ///
-/// Fewer than two points on a side, points that are not finite, dimensions that differ.
+/// No point on a side, points that are not finite, dimensions that differ.
 pub fn mean_error(samples: &Points, reference: &Points) -> Result<Estimate, EvalError> {
-    check("samples", samples, 2)?;
-    check("reference points", reference, 2)?;
+    check("samples", samples, 1)?;
+    check("reference points", reference, 1)?;
     check_dims(("samples", samples), ("reference points", reference))?;
-    let mean = |points: &Points| points.mean_axis(Axis(0)).expect("at least two points");
+    // From a common point: the means of clouds far from the origin keep their digits.
+    let origin = reference.row(0);
+    let (samples, reference) = (&(samples - &origin), &(reference - &origin));
+    let mean = |points: &Points| points.mean_axis(Axis(0)).expect("at least one point");
     let (a, b) = (mean(samples), mean(reference));
     let difference = &a - &b;
     let value = difference.dot(&difference).sqrt();

@@ -3,114 +3,185 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use brenier_measure::{Estimate, Points};
+use brenier_measure::Points;
+use brenier_transport::mmd::Bandwidth;
+use brenier_transport::sinkhorn::{self, Epsilon};
+use ndarray::s;
 use serde::{Deserialize, Serialize};
 
 use crate::classes::Classes;
-use crate::error::check;
+use crate::clouds::has_spread;
+use crate::error::{check, check_dims};
+use crate::report::{digits, optional};
 use crate::sliced_w2::{random_directions, sliced_w2_value};
-use crate::{DIRECTIONS, DenoisingLoss, EvalError, Reference, covariance_error, mean_error, sliced_w2};
+use crate::{
+    DIRECTIONS, DenoisingLoss, Direction, EvalError, MetricReport, MetricTable, Reference, covariance_error,
+    energy_distance, kl_classifier, kl_knn, mean_error, mmd, sinkhorn_divergence, sliced_w2, w1, w2,
+};
 
 /// A distance between two sets of points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
+    /// [`w2()`], which also gives `w2_squared`.
+    W2,
+    /// [`w1`].
+    W1,
     /// [`sliced_w2`] over [`DIRECTIONS`] random directions.
     SlicedW2,
+    /// [`sinkhorn_divergence`].
+    SinkhornDivergence,
+    /// [`energy_distance`].
+    EnergyDistance,
+    /// [`mmd`].
+    Mmd,
+    /// [`kl_knn`].
+    KlKnn,
+    /// [`kl_classifier()`]: a lower bound.
+    KlClassifier,
     /// [`mean_error`].
     MeanError,
     /// [`covariance_error`].
     CovarianceError,
 }
 
+/// The fewest points of a sample that a classifier learns from.
+const FEWEST_TO_CLASSIFY: usize = 50;
+
+/// What the metrics are computed with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The seed of everything random: fresh draws, subsets, directions.
+    pub seed: u64,
+    /// How many perfect sample sets make a floor; without it as many as fit the cost of the metric.
+    pub repeats: Option<usize>,
+    /// The k of [`kl_knn`].
+    pub k: usize,
+    /// The cost, ε and tolerance of [`sinkhorn_divergence`].
+    pub sinkhorn: sinkhorn::Settings,
+    /// The bandwidth of [`mmd`].
+    pub bandwidth: Bandwidth,
+}
+
+impl Settings {
+    /// The same with epsilon and bandwidth as absolute numbers, where reports name those that were used.
+    fn as_used(&self, reports: &BTreeMap<String, MetricReport>) -> Self {
+        let used = |metric: Metric, detail: &str| match reports.get(metric.name())?.details.get(detail)? {
+            crate::Detail::Number(value) if *value > 0.0 => Some(*value),
+            _ => None,
+        };
+        let mut settings = self.clone();
+        if let Some(epsilon) = used(Metric::SinkhornDivergence, "epsilon") {
+            settings.sinkhorn.epsilon = Epsilon::Absolute(epsilon);
+        }
+        if let Some(bandwidth) = used(Metric::Mmd, "bandwidth") {
+            settings.bandwidth = Bandwidth::Absolute(bandwidth);
+        }
+        settings
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let sinkhorn = sinkhorn::Settings::default();
+        Self { seed: 0, repeats: None, k: 5, sinkhorn, bandwidth: Bandwidth::MedianHeuristic }
+    }
+}
+
+/// One distance is done: what a watcher of [`evaluate`] is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Distances computed so far, those of floors included.
+    pub done: usize,
+    /// Distances to compute.
+    pub total: usize,
+}
+
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::SlicedW2, Self::MeanError, Self::CovarianceError];
+    pub const ALL: [Self; 10] = [
+        Self::W2,
+        Self::W1,
+        Self::SlicedW2,
+        Self::SinkhornDivergence,
+        Self::EnergyDistance,
+        Self::Mmd,
+        Self::KlKnn,
+        Self::KlClassifier,
+        Self::MeanError,
+        Self::CovarianceError,
+    ];
 
     /// The name in reports and configs.
     pub fn name(self) -> &'static str {
         match self {
+            Self::W2 => "w2",
+            Self::W1 => "w1",
             Self::SlicedW2 => "sliced_w2",
+            Self::SinkhornDivergence => "sinkhorn_divergence",
+            Self::EnergyDistance => "energy_distance",
+            Self::Mmd => "mmd",
+            Self::KlKnn => "kl_knn",
+            Self::KlClassifier => "kl_classifier",
             Self::MeanError => "mean_error",
             Self::CovarianceError => "covariance_error",
         }
     }
 
-    /// The distance between samples and reference points with its standard error.
+    /// The distance between samples and reference points, without a floor.
     ///
     /// # Errors
     ///
-    /// Too few points, points that are not finite, dimensions that differ.
-    pub fn estimate(self, samples: &Points, reference: &Points, seed: u64) -> Result<Estimate, EvalError> {
+    /// No points, points that are not finite, dimensions that differ.
+    pub fn report(self, samples: &Points, reference: &Points, settings: &Settings) -> Result<MetricReport, EvalError> {
+        let n = samples.nrows();
+        let plain = |estimate| MetricReport::new(estimate, n, Direction::LowerIsBetter);
         match self {
-            Self::SlicedW2 => sliced_w2(samples, reference, &random_directions(DIRECTIONS, samples.ncols(), seed)),
-            Self::MeanError => mean_error(samples, reference),
-            Self::CovarianceError => covariance_error(samples, reference),
+            Self::W2 => w2(samples, reference).map(|[w2, _]| w2),
+            Self::W1 => w1(samples, reference),
+            Self::SlicedW2 => {
+                let directions = random_directions(DIRECTIONS, samples.ncols(), settings.seed);
+                sliced_w2(samples, reference, &directions).map(plain)
+            }
+            Self::SinkhornDivergence => sinkhorn_divergence(samples, reference, &settings.sinkhorn),
+            Self::EnergyDistance => energy_distance(samples, reference),
+            Self::Mmd => mmd(samples, reference, settings.bandwidth),
+            Self::KlKnn => kl_knn(samples, reference, settings.k),
+            Self::KlClassifier if n.min(reference.nrows()) < FEWEST_TO_CLASSIFY => {
+                Ok(MetricReport::undefined(n, Direction::LowerIsBetter)
+                    .with_note(format!("a classifier takes {FEWEST_TO_CLASSIFY} points on each side")))
+            }
+            Self::KlClassifier => Ok(kl_classifier(samples, reference, settings.seed)?.report()),
+            Self::MeanError => mean_error(samples, reference).map(plain),
+            Self::CovarianceError if !has_spread(samples, reference) => {
+                Ok(MetricReport::undefined(n, Direction::LowerIsBetter)
+                    .with_note("a covariance takes two points on each side"))
+            }
+            Self::CovarianceError => covariance_error(samples, reference).map(plain),
         }
     }
 
     /// The distance alone.
-    fn value(self, samples: &Points, reference: &Points, seed: u64) -> Result<f64, EvalError> {
+    fn value(self, samples: &Points, reference: &Points, settings: &Settings) -> Result<Option<f64>, EvalError> {
         match self {
             Self::SlicedW2 => {
-                sliced_w2_value(samples, reference, &random_directions(DIRECTIONS, samples.ncols(), seed))
+                let directions = random_directions(DIRECTIONS, samples.ncols(), settings.seed);
+                sliced_w2_value(samples, reference, &directions).map(Some)
             }
-            _ => Ok(self.estimate(samples, reference, seed)?.value),
+            _ => Ok(self.report(samples, reference, settings)?.value),
         }
     }
-}
 
-/// Where the good values of a metric lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// A good sampler has a value as low as the floor.
-    LowerIsBetter,
-    /// A good sampler has a value as high as the floor.
-    HigherIsBetter,
-    /// A good sampler has the value of the floor: far below is as bad as far above.
-    NearFloorIsBetter,
-}
-
-/// One metric of a sampler.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MetricReport {
-    /// The value for the sampler.
-    pub value: f64,
-    /// Its standard error.
-    pub std_error: f64,
-    /// The mean value for perfect sample sets of the same size.
-    pub floor: Option<f64>,
-    /// The standard deviation of that value from one perfect set to the next.
-    pub floor_sd: Option<f64>,
-    /// `(value - floor)/√(floor_sd² + std_error²)`.
-    pub z_score: Option<f64>,
-    /// How many samples of the sampler went in.
-    pub n: usize,
-    /// Where good values lie.
-    pub direction: Direction,
-    /// What to know before trusting the numbers.
-    pub note: Option<String>,
-}
-
-impl MetricReport {
-    /// A value beside those of perfect sample sets (none: no floor).
-    pub fn against_floor(
-        value: Estimate,
-        perfect: &[f64],
-        n: usize,
-        direction: Direction,
-        note: Option<String>,
-    ) -> Self {
-        let (mut floor, mut floor_sd, mut z_score) = (None, None, None);
-        if perfect.len() > 1 {
-            let mean = Estimate::mean(perfect.iter().copied());
-            let sd = mean.std_error * (perfect.len() as f64).sqrt();
-            let scale = sd.hypot(value.std_error);
-            (floor, floor_sd) = (Some(mean.value), Some(sd));
-            z_score = (scale > 0.0).then(|| (value.value - mean.value) / scale);
-        }
-        Self { value: value.value, std_error: value.std_error, floor, floor_sd, z_score, n, direction, note }
+    /// How many of the `available` perfect sample sets make the floor for `n` samples: fewer where one distance takes seconds.
+    fn repeats(self, available: usize, n: usize) -> usize {
+        let affordable = match self {
+            Self::W2 | Self::W1 if n > 20_000 => 3,
+            Self::W2 | Self::W1 if n > 5000 => 5,
+            Self::SinkhornDivergence | Self::KlClassifier if n > 4000 => 3,
+            Self::SinkhornDivergence | Self::KlClassifier if n > 1000 => 5,
+            _ => available,
+        };
+        affordable.min(available)
     }
 }
 
@@ -131,42 +202,105 @@ pub struct Evaluation {
     pub classes: Option<Classes>,
 }
 
+/// The name of the square that comes with [`Metric::W2`].
+const W2_SQUARED: &str = "w2_squared";
+
+/// The detail of `w2` that holds the mean W₂ between two disjoint parts of the reference points of the samples' size, where the floor
+/// compares with more points.
+pub const EQUAL_SIZES: &str = "floor_of_equal_sizes";
+
 /// Compares samples `[n, d]` with a reference in every metric asked for.
 ///
-/// The value is the distance of the samples to n fresh draws of the target, or to the test part of
-/// the data. The floor is the distance of other perfect sample sets to the same points: ten sets of fresh
-/// draws, or five to ten subsets of n training points (disjoint as long as they last). The directions of the
-/// sliced distance are common to value and floor.
+/// The value is the distance of the samples to fresh draws of the target, to the test part of the data, or to given points.
+/// The floor is the distance of other perfect sample sets to points of the same kind: fresh draws or subsets of the training
+/// points (disjoint as long as they last) to the same fresh draws or test points, or n of the given points to all others, where
+/// there are at least 2n. The directions of the sliced distance are common to value and floor. `watch` is told of every
+/// distance, and stops the work by answering false.
 ///
 /// # Errors
 ///
-/// Fewer than two samples, points that are not finite, dimensions that differ.
+/// No samples, points that are not finite, dimensions that differ, [`EvalError::Interrupted`].
 pub fn evaluate(
     samples: &Points,
     reference: &Reference,
     metrics: &[Metric],
-    seed: u64,
+    settings: &Settings,
+    watch: &mut dyn FnMut(Step) -> bool,
 ) -> Result<Evaluation, EvalError> {
-    let n = samples.nrows();
-    check("samples", samples, 2)?;
-    reference.check()?;
-    if samples.ncols() != reference.dim() {
-        let (a, b) = (samples.ncols(), reference.dim());
-        return Err(EvalError::DimensionMismatch { a_name: "samples", a, b_name: "reference points", b });
+    let (n, seed) = (samples.nrows(), settings.seed);
+    check("samples", samples, 1)?;
+    let points = reference.points(n, seed)?;
+    check_dims(("samples", samples), ("reference points", &points))?;
+    let available = reference.repeats(n, settings.repeats);
+    let repeats: Vec<usize> = metrics
+        .iter()
+        .map(|metric| match settings.repeats {
+            Some(_) => available,
+            None => metric.repeats(available, n.max(points.nrows())),
+        })
+        .collect();
+    // Where the floor compares n points with more than n others, W₂ also gets the floor of n against n.
+    let halves = match (reference, metrics.iter().position(|metric| *metric == Metric::W2)) {
+        (Reference::Points(points), Some(at)) if points.nrows() > 2 * n => repeats[at],
+        _ => 0,
+    };
+    let mut step = Step { done: 0, total: metrics.len() + repeats.iter().sum::<usize>() + halves };
+    let mut advance = || {
+        step.done += 1;
+        if watch(step) { Ok(()) } else { Err(EvalError::Interrupted) }
+    };
+    let note = reference.note(n, points.nrows());
+    let mut reports = BTreeMap::new();
+    for metric in metrics {
+        let found = match metric {
+            Metric::W2 => w2(samples, &points)?.into_iter().zip([metric.name(), W2_SQUARED]).collect(),
+            _ => vec![(metric.report(samples, &points, settings)?, metric.name())],
+        };
+        for (report, name) in found {
+            reports.insert(
+                name.to_owned(),
+                note.iter().fold(report.with_seed(seed), |report, note| report.with_note(note)),
+            );
+        }
+        advance()?;
     }
-    let points = reference.points(n, seed);
+    // A floor is the same metric: epsilon and bandwidth are those that the value found.
+    let settings = &settings.as_used(&reports);
     let mut perfect_values = vec![Vec::new(); metrics.len()];
-    for repeat in 0..reference.repeats(n) {
-        let perfect = reference.perfect(repeat, n, seed);
-        for (metric, values) in metrics.iter().zip(&mut perfect_values) {
-            values.push(metric.value(&perfect, &points, seed)?);
+    for repeat in 0..repeats.iter().copied().max().unwrap_or(0) {
+        let (perfect, others) = reference.perfect(repeat, n, seed);
+        let others = others.as_ref().unwrap_or(&points);
+        for ((metric, values), _) in
+            metrics.iter().zip(&mut perfect_values).zip(&repeats).filter(|(_, repeats)| repeat < **repeats)
+        {
+            values.push(metric.value(&perfect, others, settings)?.unwrap_or(f64::NAN));
+            advance()?;
         }
     }
-    let mut reports = BTreeMap::new();
+    if halves > 0 {
+        let mut sum = 0.0;
+        for repeat in 0..halves {
+            if let (half, Some(others)) = reference.perfect(repeat, n, seed) {
+                let other = others.slice(s![..n, ..]).to_owned();
+                sum += Metric::W2.value(&half, &other, settings)?.unwrap_or(f64::NAN);
+            }
+            advance()?;
+        }
+        if let Some(report) = reports.remove(Metric::W2.name()) {
+            let report = report.with_detail(EQUAL_SIZES, sum / halves as f64);
+            reports.insert(Metric::W2.name().to_owned(), report);
+        }
+    }
     for (metric, perfect) in metrics.iter().zip(&perfect_values) {
-        let value = metric.estimate(samples, &points, seed)?;
-        let report = MetricReport::against_floor(value, perfect, n, Direction::LowerIsBetter, reference.note(n));
-        reports.insert(metric.name().to_owned(), report);
+        let mut floor = |name: &str, perfect: &[f64]| {
+            if let Some(report) = reports.remove(name) {
+                reports.insert(name.to_owned(), report.with_perfect(perfect));
+            }
+        };
+        floor(metric.name(), perfect);
+        if *metric == Metric::W2 {
+            floor(W2_SQUARED, &perfect.iter().map(|w2| w2 * w2).collect::<Vec<f64>>());
+        }
     }
     Ok(Evaluation { count: n, seed, metrics: reports, denoising_loss: Vec::new(), classes: None })
 }
@@ -174,7 +308,7 @@ pub fn evaluate(
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} samples, seed {}", self.count, self.seed)?;
-        write_metrics(f, &self.metrics)?;
+        write!(f, "{}", MetricTable(&self.metrics))?;
         if let Some(classes) = &self.classes {
             write!(f, "\n{classes}")?;
         }
@@ -200,56 +334,20 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// The table of metrics, its notes below it.
-pub(crate) fn write_metrics(f: &mut fmt::Formatter<'_>, metrics: &BTreeMap<String, MetricReport>) -> fmt::Result {
-    let width = metrics.keys().map(String::len).max().unwrap_or(0).max("metric".len());
-    writeln!(
-        f,
-        "{:width$}  {:>10}  {:>10}  {:>10}  {:>10}  {:>7}  {:>7}  good is",
-        "metric", "value", "std error", "floor", "floor sd", "z", "n"
-    )?;
-    let mut notes: Vec<&str> = Vec::new();
-    for (name, report) in metrics {
-        let good = match report.direction {
-            Direction::LowerIsBetter => "low",
-            Direction::HigherIsBetter => "high",
-            Direction::NearFloorIsBetter => "near floor",
-        };
-        writeln!(
-            f,
-            "{name:width$}  {:>10}  {:>10}  {:>10}  {:>10}  {:>7}  {:>7}  {good}",
-            digits(report.value),
-            digits(report.std_error),
-            optional(report.floor),
-            optional(report.floor_sd),
-            report.z_score.map_or("-".to_owned(), |z| format!("{z:.1}")),
-            report.n,
-        )?;
-        notes.extend(report.note.as_deref().filter(|note| !notes.contains(note)));
-    }
-    notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))
-}
-
-/// Four significant digits, in a width of ten at most.
-fn digits(value: f64) -> String {
-    if value == 0.0 || (1e-3..1e6).contains(&value.abs()) {
-        let decimals = if value == 0.0 { 0 } else { (3.0 - value.abs().log10().floor()).clamp(0.0, 6.0) as usize };
-        format!("{value:.decimals$}")
-    } else {
-        format!("{value:.3e}")
-    }
-}
-
-fn optional(value: Option<f64>) -> String {
-    value.map_or("-".to_owned(), digits)
-}
-
 #[cfg(test)]
 mod tests {
-    use brenier_measure::{Purpose, Sample, Stream};
+    use brenier_measure::{Estimate, Purpose, Sample, Stream};
 
     use super::*;
+    use crate::Detail;
     use crate::reference::tests::NormalWithScale;
+
+    /// What answers soon, in every number of points.
+    const CHEAP: [Metric; 3] = [Metric::SlicedW2, Metric::MeanError, Metric::CovarianceError];
+
+    fn judge(samples: &Points, reference: &Reference, metrics: &[Metric], seed: u64) -> Result<Evaluation, EvalError> {
+        evaluate(samples, reference, metrics, &Settings { seed, ..Settings::default() }, &mut |_| true)
+    }
 
     fn target() -> NormalWithScale {
         NormalWithScale(vec![1.0, 2.0])
@@ -265,18 +363,20 @@ mod tests {
         let target = target();
         let (train, test) = (draws(4000, 1), draws(600, 2));
         let collapsed = Points::zeros((400, 2));
-        for reference in [Reference::Target(&target), Reference::Data { train: &train, test: &test }] {
-            let perfect = evaluate(&draws(400, 3), &reference, &Metric::ALL, 7).unwrap();
+        for reference in
+            [Reference::Target { sampler: &target, count: None }, Reference::Data { train: &train, test: &test }]
+        {
+            let perfect = judge(&draws(400, 3), &reference, &CHEAP, 7).unwrap();
             for (name, report) in &perfect.metrics {
                 assert!(report.z_score.unwrap().abs() < 3.0, "{name}: {report:?}");
                 let (floor, sd) = (report.floor.unwrap(), report.floor_sd.unwrap());
                 assert!(sd > 0.0 && sd < floor, "{name}: {report:?}");
             }
-            let bad = evaluate(&collapsed, &reference, &Metric::ALL, 7).unwrap();
+            let bad = judge(&collapsed, &reference, &CHEAP, 7).unwrap();
             for name in ["sliced_w2", "covariance_error"] {
                 assert!(bad.metrics[name].z_score.unwrap() > 10.0, "{name}: {:?}", bad.metrics[name]);
             }
-            let shifted = evaluate(&(draws(400, 3) + 2.0), &reference, &Metric::ALL, 7).unwrap();
+            let shifted = judge(&(draws(400, 3) + 2.0), &reference, &CHEAP, 7).unwrap();
             assert!(shifted.metrics["mean_error"].z_score.unwrap() > 10.0, "{shifted}");
         }
     }
@@ -288,7 +388,8 @@ mod tests {
         let mut squares = BTreeMap::new();
         const SEEDS: u64 = 40;
         for seed in 0..SEEDS {
-            let answer = evaluate(&draws(100, seed), &Reference::Target(&target), &Metric::ALL, seed).unwrap();
+            let answer =
+                judge(&draws(100, seed), &Reference::Target { sampler: &target, count: None }, &CHEAP, seed).unwrap();
             for (name, report) in answer.metrics {
                 *squares.entry(name).or_insert(0.0) += report.z_score.unwrap().powi(2) / SEEDS as f64;
             }
@@ -305,7 +406,9 @@ mod tests {
         let target = target();
         let on = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| evaluate(&draws(150, 3), &Reference::Target(&target), &Metric::ALL, 7).unwrap())
+            pool.install(|| {
+                judge(&draws(150, 3), &Reference::Target { sampler: &target, count: None }, &CHEAP, 7).unwrap()
+            })
         };
         assert_eq!(on(1), on(3));
     }
@@ -314,12 +417,13 @@ mod tests {
     fn json_has_the_promised_keys_and_reads_back() {
         let (train, test) = (draws(500, 1), draws(180, 2));
         let reference = Reference::Data { train: &train, test: &test };
-        let answer = evaluate(&draws(180, 3), &reference, &[Metric::MeanError], 7).unwrap();
+        let answer = judge(&draws(180, 3), &reference, &[Metric::MeanError], 7).unwrap();
         let json = serde_json::to_value(&answer).unwrap();
         assert_eq!(json["count"], 180);
         assert_eq!(json["seed"], 7);
         let keys: Vec<&String> = json["metrics"]["mean_error"].as_object().unwrap().keys().collect();
-        let mut promised = ["value", "std_error", "floor", "floor_sd", "z_score", "n", "direction", "note"];
+        let mut promised =
+            ["value", "std_error", "floor", "floor_sd", "z_score", "n", "seed", "direction", "note", "details"];
         promised.sort_unstable();
         assert_eq!(keys, promised);
         assert_eq!(json["metrics"]["mean_error"]["direction"], "lower_is_better");
@@ -333,35 +437,53 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned() {
-        let report = MetricReport::against_floor(
-            Estimate { value: 0.123_456, std_error: 1.0e-5 },
-            &[0.1, 0.12],
-            180,
-            Direction::LowerIsBetter,
-            Some("a note".to_owned()),
-        );
+        let report = MetricReport::new(Estimate { value: 0.123_456, std_error: 1.0e-5 }, 180, Direction::LowerIsBetter)
+            .with_perfect(&[0.1, 0.12])
+            .with_note("a note");
         let metrics = BTreeMap::from([("mean_error".to_owned(), report.clone()), ("sliced_w2".to_owned(), report)]);
         let answer = Evaluation { count: 180, seed: 3, metrics, denoising_loss: Vec::new(), classes: None };
         let expected = "\
 180 samples, seed 3
-metric           value   std error       floor    floor sd        z        n  good is
-mean_error      0.1235   1.000e-5      0.1100     0.01414      1.0      180  low
-sliced_w2       0.1235   1.000e-5      0.1100     0.01414      1.0      180  low
+metric           value ± se              floor ± sd               z        n  good is
+mean_error      0.1235 ± 1.000e-5       0.1100 ± 0.01414        1.0      180  low
+sliced_w2       0.1235 ± 1.000e-5       0.1100 ± 0.01414        1.0      180  low
 note: a note
 ";
-        let widths = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        let text = answer.to_string();
-        assert_eq!(widths(&text), widths(expected), "{text}");
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[2].find("0.1235").unwrap() + 6, lines[1].find("value").unwrap() + 5, "{text}");
+        assert_eq!(answer.to_string(), expected, "{answer}");
     }
 
     #[test]
-    fn one_sample_is_refused() {
-        let message = evaluate(&draws(1, 0), &Reference::Target(&target()), &Metric::ALL, 0).unwrap_err().to_string();
+    fn no_samples_are_refused_and_a_watcher_can_stop_the_work() {
+        let target = target();
+        let reference = Reference::Target { sampler: &target, count: None };
+        let message = judge(&Points::zeros((0, 2)), &reference, &CHEAP, 0).unwrap_err().to_string();
         assert_eq!(
             message,
-            "there are 1 samples; at least 2 are needed: raise `evaluation.count`, or the share of that part in `split`"
+            "there are 0 samples; at least 1 are needed: raise `evaluation.count`, or the share of that part in `split`"
         );
+        let mut seen = Vec::new();
+        let watch = &mut |step: Step| {
+            seen.push(step);
+            seen.len() < 5
+        };
+        let stopped = evaluate(&draws(50, 0), &reference, &CHEAP, &Settings::default(), watch).unwrap_err();
+        assert!(matches!(stopped, EvalError::Interrupted));
+        // Three values, and ten sets of three perfect ones.
+        assert_eq!(seen[4], Step { done: 5, total: 33 });
+    }
+
+    #[test]
+    fn points_give_a_floor_where_they_suffice_for_two_sets() {
+        let (samples, points) = (draws(100, 3), draws(500, 4));
+        let ask = |points: &Points| judge(&samples, &Reference::Points(points), &[Metric::W2], 7).unwrap();
+        let report = &ask(&points).metrics["w2"];
+        assert!(report.z_score.unwrap().abs() < 4.0, "{report:?}");
+        // 100 points are farther from 100 than from 400.
+        let Detail::Number(halves) = report.details[EQUAL_SIZES] else { panic!("{report:?}") };
+        assert!(halves > report.floor.unwrap(), "{report:?}");
+        let few = points.slice(s![..150, ..]).to_owned();
+        let report = &ask(&few).metrics["w2"];
+        assert_eq!((report.floor, report.z_score), (None, None));
+        assert_eq!(report.note.as_deref(), Some("no floor: it takes 200 reference points, there are 150"));
     }
 }

@@ -1,5 +1,7 @@
 //! What samples are compared with, and perfect samples to compare with instead.
 
+use std::borrow::Cow;
+
 use brenier_measure::{Points, Purpose, Sample, Stream};
 use ndarray::Axis;
 
@@ -9,8 +11,15 @@ use crate::error::{check, check_dims};
 /// What model samples are compared with.
 #[derive(Clone, Copy)]
 pub enum Reference<'a> {
-    /// A target that can be sampled: fresh draws, as many as there are model samples.
-    Target(&'a dyn Sample),
+    /// A target that can be sampled: fresh draws.
+    Target {
+        /// The target.
+        sampler: &'a dyn Sample,
+        /// How many draws; as many as there are model samples where it is `None`.
+        count: Option<usize>,
+    },
+    /// Points of which nothing else is known.
+    Points(&'a Points),
     /// A data set: the test part, with subsets of the training part as perfect samples.
     Data {
         /// The training part, `[N, d]`.
@@ -24,57 +33,67 @@ pub enum Reference<'a> {
 const SMALL: usize = 500;
 
 impl Reference<'_> {
-    /// The dimension d.
-    pub(crate) fn dim(&self) -> usize {
-        match self {
-            Self::Target(target) => target.dim(),
-            Self::Data { test, .. } => test.ncols(),
-        }
-    }
-
-    /// Refuses parts that are too small, not finite or of different dimensions.
-    pub(crate) fn check(&self) -> Result<(), EvalError> {
-        let Self::Data { train, test } = self else { return Ok(()) };
-        check("test points", test, 2)?;
-        check("training points", train, 2)?;
-        check_dims(("training points", train), ("test points", test))
-    }
-
     /// How many sets of `n` perfect samples make a floor: ten, or as many as the training points give
-    /// without overlap, but at least five, so that their standard deviation means something.
-    pub(crate) fn repeats(&self, n: usize) -> usize {
+    /// without overlap, but at least five, so that their standard deviation means something; as many as were `asked` for.
+    /// Points of which nothing else is known must suffice for two sets.
+    pub(crate) fn repeats(&self, n: usize, asked: Option<usize>) -> usize {
         match self {
-            Self::Target(_) => 10,
-            Self::Data { train, .. } => (train.nrows() / n.max(1)).clamp(5, 10),
+            Self::Points(points) if points.nrows() < 2 * n => 0,
+            Self::Target { .. } | Self::Points(_) => asked.unwrap_or(10),
+            Self::Data { train, .. } => asked.unwrap_or((train.nrows() / n.max(1)).clamp(5, 10)),
         }
     }
 
-    /// The points that `n` model samples are compared with: n fresh draws, or the test part.
-    pub(crate) fn points(&self, n: usize, seed: u64) -> Points {
-        match self {
-            Self::Target(target) => target.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..n as u64),
-            Self::Data { test, .. } => (*test).clone(),
-        }
-    }
-
-    /// The `repeat`-th set of `n` perfect samples, independent of [`points`](Self::points).
-    pub(crate) fn perfect(&self, repeat: usize, n: usize, seed: u64) -> Points {
-        match self {
-            Self::Target(target) => {
-                target.sample(&Stream::new(seed, Purpose::Evaluation), repeat as u64 + 1, 0..n as u64)
+    /// The points that `n` model samples are compared with: fresh draws, the test part, or the points given.
+    pub(crate) fn points(&self, n: usize, seed: u64) -> Result<Cow<'_, Points>, EvalError> {
+        match *self {
+            Self::Target { sampler, count } => {
+                let count = count.unwrap_or(n) as u64;
+                Ok(Cow::Owned(sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..count)))
             }
-            Self::Data { train, .. } => train.select(Axis(0), &subset(train.nrows(), repeat, n, seed)),
+            Self::Points(points) => {
+                check("reference points", points, 1)?;
+                Ok(Cow::Borrowed(points))
+            }
+            Self::Data { train, test } => {
+                check("test points", test, 1)?;
+                check("training points", train, 2)?;
+                check_dims(("training points", train), ("test points", test))?;
+                Ok(Cow::Borrowed(test))
+            }
         }
     }
 
-    /// What a reader should know before trusting a comparison of `n` samples.
-    pub(crate) fn note(&self, n: usize) -> Option<String> {
+    /// The `repeat`-th set of `n` perfect samples, and what to compare it with instead of [`points`](Self::points) where they
+    /// are not independent of it.
+    pub(crate) fn perfect(&self, repeat: usize, n: usize, seed: u64) -> (Points, Option<Points>) {
+        match *self {
+            Self::Target { sampler, .. } => {
+                (sampler.sample(&Stream::new(seed, Purpose::Evaluation), repeat as u64 + 1, 0..n as u64), None)
+            }
+            Self::Data { train, .. } => (train.select(Axis(0), &subset(train.nrows(), repeat, n, seed)), None),
+            Self::Points(points) => {
+                let order = Stream::new(seed, Purpose::Metric).permutation(1 + repeat as u64, points.nrows());
+                let (first, others) = order.split_at(n);
+                (points.select(Axis(0), first), Some(points.select(Axis(0), others)))
+            }
+        }
+    }
+
+    /// What a reader should know before trusting a comparison of `n` samples with `m` points.
+    pub(crate) fn note(&self, n: usize, m: usize) -> Option<String> {
         let mut notes = Vec::new();
         match self {
-            Self::Target(_) if n < SMALL => {
-                notes.push(format!("only {n} samples: errors below the floor cannot be seen"));
+            Self::Target { .. } if n.min(m) < SMALL => {
+                notes.push(format!("only {} samples: errors below the floor cannot be seen", n.min(m)));
             }
-            Self::Target(_) => {}
+            Self::Target { .. } => {}
+            Self::Points(_) if m < 2 * n => {
+                notes.push(format!("no floor: it takes {} reference points, there are {m}", 2 * n));
+            }
+            Self::Points(_) => {
+                notes.push(format!("the floor is that of {n} reference points against the other {}", m - n));
+            }
             Self::Data { train, test } => {
                 if test.nrows() < SMALL {
                     notes.push(format!(

@@ -1,11 +1,10 @@
 //! Sliced W₂ between two samples over random directions.
 
 use brenier_measure::{Estimate, Points, Purpose, Stream};
-use brenier_transport::Cloud;
 use brenier_transport::sliced;
 
 use crate::EvalError;
-use crate::error::{check, check_dims};
+use crate::clouds::{between, has_spread};
 
 /// How many random directions [`Metric::SlicedW2`](crate::Metric::SlicedW2) projects on.
 pub const DIRECTIONS: usize = 500;
@@ -25,52 +24,36 @@ pub fn random_directions(count: usize, dim: usize, seed: u64) -> Vec<f64> {
 /// The standard error joins, by the delta method, that of drawing the points (the variance of the
 /// mean Kantorovich potentials) and that of drawing the directions. Between two samples of one law it
 /// describes the spread of the value only roughly, because the first variation vanishes there: the
-/// floor is what to compare with.
+/// floor is what to compare with. It is NaN for a single point on a side.
 ///
 /// # Errors
 ///
 /// No point on a side, points that are not finite, dimensions that differ, no direction.
 pub fn sliced_w2(samples: &Points, reference: &Points, directions: &[f64]) -> Result<Estimate, EvalError> {
-    let (a, b) = (contiguous(samples), contiguous(reference));
-    let (a, b) = clouds(samples, reference, &a, &b)?;
-    let distance = sliced::sliced_w2(a, b, directions)?;
-    let value = distance.w2();
-    if value == 0.0 {
-        return Ok(Estimate { value, std_error: 0.0 });
-    }
-    let points = sliced::sliced_potentials(a, b, directions)?.point_error();
-    let choice = if distance.per_direction.len() > 1 { distance.direction_error() } else { 0.0 };
-    Ok(Estimate { value, std_error: points.hypot(choice) / (2.0 * value) })
+    between(samples, reference, |a, b| {
+        let distance = sliced::sliced_w2(a, b, directions)?;
+        let value = distance.w2();
+        if !has_spread(samples, reference) {
+            return Ok(Estimate { value, std_error: f64::NAN });
+        }
+        if value == 0.0 {
+            return Ok(Estimate { value, std_error: 0.0 });
+        }
+        let points = sliced::sliced_potentials(a, b, directions)?.point_error();
+        let choice = if distance.per_direction.len() > 1 { distance.direction_error() } else { 0.0 };
+        Ok(Estimate { value, std_error: points.hypot(choice) / (2.0 * value) })
+    })
 }
 
 /// The value of [`sliced_w2`] alone, in half the time.
 pub(crate) fn sliced_w2_value(samples: &Points, reference: &Points, directions: &[f64]) -> Result<f64, EvalError> {
-    let (a, b) = (contiguous(samples), contiguous(reference));
-    let (a, b) = clouds(samples, reference, &a, &b)?;
-    Ok(sliced::sliced_w2(a, b, directions)?.w2())
-}
-
-fn contiguous(points: &Points) -> std::borrow::Cow<'_, [f64]> {
-    match points.as_slice() {
-        Some(values) => values.into(),
-        None => points.iter().copied().collect::<Vec<f64>>().into(),
-    }
-}
-
-fn clouds<'a>(
-    samples: &Points,
-    reference: &Points,
-    a: &'a [f64],
-    b: &'a [f64],
-) -> Result<(Cloud<'a>, Cloud<'a>), EvalError> {
-    check("samples", samples, 1)?;
-    check("reference points", reference, 1)?;
-    check_dims(("samples", samples), ("reference points", reference))?;
-    Ok((Cloud::new(a, samples.ncols())?, Cloud::new(b, reference.ncols())?))
+    between(samples, reference, |a, b| Ok(sliced::sliced_w2(a, b, directions)?.w2()))
 }
 
 #[cfg(test)]
 mod tests {
+    use brenier_transport::Cloud;
+
     use super::*;
     use crate::reference::tests::NormalWithScale;
     use brenier_measure::Sample;

@@ -25,14 +25,16 @@ use brenier_measure::TargetConfig;
 use brenier_model::{GridConfig, NetworkConfig, Preconditioning, SamplerConfig};
 use brenier_training::{LossConfig, NoiseLevels, TrainingConfig};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
 use self::check::Problem;
 use self::set::Override;
-use self::tree::{Node, SyntaxError};
+use self::tree::{Kind, Node, SyntaxError};
 use crate::device::DeviceName;
+use crate::watch::WatchConfig;
 
 /// A run of the program `train`: one file, one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,8 +108,12 @@ pub struct EvaluationConfig {
     /// The number of steps of the sampler.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub steps: usize,
+    /// The log-density of the run's network at test points and samples, where it has one; null where it is not wanted.
+    pub log_density: Option<LogDensityConfig>,
     /// What the best checkpoint is best by.
     pub best_by: BestBy,
+    /// Distances to held-out points that are computed during training, on the device of the run. Null: none.
+    pub watch: Option<WatchConfig>,
 }
 
 impl Default for EvaluationConfig {
@@ -119,8 +125,28 @@ impl Default for EvaluationConfig {
             sigma_min: 0.002,
             sigma_max: 80.0,
             steps: 18,
+            log_density: Some(LogDensityConfig::default()),
             best_by: BestBy::default(),
+            watch: None,
         }
+    }
+}
+
+/// How the log-density of a network is judged: by the probability-flow ODE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogDensityConfig {
+    /// At most so many test points, and so many samples; an effective sample size takes 1000.
+    #[schemars(range(min = 2, max = 10_000_000))]
+    pub points: usize,
+    /// The number of steps of the ODE.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub steps: usize,
+}
+
+impl Default for LogDensityConfig {
+    fn default() -> Self {
+        Self { points: 1000, steps: 32 }
     }
 }
 
@@ -193,8 +219,16 @@ pub enum ConfigError {
         error: SyntaxError,
     },
     /// The text is JSON, and no config.
-    #[error("{}", Listed { path, problems })]
+    #[error("{}", Listed { what: "config", path, problems })]
     Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Every mistake.
+        problems: Vec<Problem>,
+    },
+    /// The text is JSON, and no target.
+    #[error("{}", Listed { what: "target", path, problems })]
+    InvalidTarget {
         /// The file.
         path: PathBuf,
         /// Every mistake.
@@ -209,6 +243,9 @@ impl ConfigError {
             Self::Unreadable { .. } => "give the path of a JSON file; configs/ holds examples",
             Self::NoText { .. } => "a config is a JSON file; `train init FILE` writes one for a data file",
             Self::Syntax { .. } => "a config is plain JSON; `train check` reads it without running it",
+            Self::InvalidTarget { .. } => {
+                "give a target, such as {\"ring\": {}}, or a config with a `target`; `train schema` prints every target"
+            }
             Self::Invalid { .. } => "`train schema` prints every key with its range and its meaning",
         }
     }
@@ -216,6 +253,7 @@ impl ConfigError {
 
 /// One mistake in one line; several under a heading.
 struct Listed<'a> {
+    what: &'static str,
     path: &'a Path,
     problems: &'a [Problem],
 }
@@ -226,7 +264,7 @@ impl fmt::Display for Listed<'_> {
         match self.problems {
             [only] => f.write_str(&only.describe(&file)),
             several => {
-                write!(f, "{} mistakes in the config {file}", several.len())?;
+                write!(f, "{} mistakes in the {} {file}", several.len(), self.what)?;
                 several.iter().try_for_each(|problem| write!(f, "\n  {}", problem.describe(&file)))
             }
         }
@@ -244,6 +282,52 @@ pub fn schema() -> Value {
 ///
 /// [`ConfigError`], with every mistake that can be found without reading data.
 pub fn load(path: &Path, sets: &[String], flags: &[Override]) -> Result<Config, ConfigError> {
+    parse(path, &read(path)?, sets, flags)
+}
+
+/// The target of a file that holds just a target, or of a config: then the rest of it is not looked at.
+///
+/// # Errors
+///
+/// [`ConfigError`], with every mistake that can be found without reading data.
+pub fn load_target(path: &Path) -> Result<TargetConfig, ConfigError> {
+    parse_target(path, &read(path)?)
+}
+
+/// [`load_target`] for a text at hand; `path` serves the messages.
+pub fn parse_target(path: &Path, text: &str) -> Result<TargetConfig, ConfigError> {
+    const KEY: &str = "target";
+    let mut tree = parse_tree(path, text)?;
+    if let Kind::Object(entries) = &mut tree.kind {
+        entries.retain(|entry| entry.key != "$schema");
+    }
+    let (node, prefix) = match tree.get(KEY) {
+        Some(node) => (node, KEY),
+        None => (&tree, ""),
+    };
+    let below = |problem: Problem| {
+        let both = if prefix.is_empty() || problem.path.is_empty() { "" } else { "." };
+        Problem { path: format!("{prefix}{both}{}", problem.path), ..problem }
+    };
+    let invalid = |problems: Vec<Problem>| {
+        let problems = problems.into_iter().map(below).collect();
+        ConfigError::InvalidTarget { path: path.to_owned(), problems }
+    };
+    let (value, problems) = check::check(&schemars::schema_for!(TargetConfig).to_value(), node);
+    if !problems.is_empty() {
+        return Err(invalid(problems));
+    }
+    let target: TargetConfig = deserialize(node, value).map_err(|problem| invalid(vec![problem]))?;
+    match target.build_exact() {
+        Ok(_) => Ok(target),
+        Err(error) => {
+            let problem = Problem { origin: node.origin.clone(), path: String::new(), message: error.to_string() };
+            Err(invalid(vec![problem]))
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
     // A config is a few kilobytes; a data file given by mistake may be anything.
     const LARGEST: u64 = 16 << 20;
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
@@ -252,15 +336,18 @@ pub fn load(path: &Path, sets: &[String], flags: &[Override]) -> Result<Config, 
         return Err(no_text());
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
-    let text = String::from_utf8(bytes).map_err(|_| no_text())?;
-    parse(path, &text, sets, flags)
+    String::from_utf8(bytes).map_err(|_| no_text())
+}
+
+fn parse_tree(path: &Path, text: &str) -> Result<Node, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    tree::parse(text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), error })
 }
 
 /// [`load`] for a text at hand; `path` serves the messages.
 pub fn parse(path: &Path, text: &str, sets: &[String], flags: &[Override]) -> Result<Config, ConfigError> {
     let invalid = |problems| ConfigError::Invalid { path: path.to_owned(), problems };
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut tree = tree::parse(text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), error })?;
+    let mut tree = parse_tree(path, text)?;
     let schema = schema();
     let mut problems = Vec::new();
     for value in sets.iter().map(|text| Override::set(text)).chain(flags.iter().cloned().map(Ok)) {
@@ -279,7 +366,7 @@ pub fn parse(path: &Path, text: &str, sets: &[String], flags: &[Override]) -> Re
 }
 
 /// The types of a checked value; what only their own conversions refuse keeps its place too.
-fn deserialize(tree: &Node, value: Value) -> Result<Config, Problem> {
+fn deserialize<T: DeserializeOwned>(tree: &Node, value: Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string().replace('[', ".").replace(']', "");
         let path = path.trim_matches('.').to_owned();

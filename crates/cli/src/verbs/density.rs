@@ -2,21 +2,17 @@
 
 use brenier_measure::data::read_points;
 use brenier_measure::data::write::{Format, PointWriter};
-use brenier_measure::{Estimate, Points, to_tensor};
-use brenier_model::{GridConfig, LogDensity, log_density};
-use burn::tensor::{DType, Device};
+use brenier_measure::{Estimate, Points};
 use serde_json::json;
 
 use crate::arguments::DensityArguments;
 use crate::error::{Error, Exit};
 use crate::interruption;
+use crate::model_density::{ModelDensity, TILE};
 use crate::progress::Progress;
 use crate::record::OpenedRun;
 use crate::stdout::say;
 use crate::verbs::Context;
-
-/// Points in one call of the network; every one is repeated once a dimension for the exact divergence.
-const TILE: usize = 256;
 
 /// Writes a log-density (nats, original coordinates) and its standard error for every point, by the probability-flow ODE.
 ///
@@ -31,32 +27,20 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
         return Err(Error::dimension(&arguments.input, points.ncols(), data.dim));
     }
     let seed = arguments.opened.seed.unwrap_or(config.seed);
-    let levels = GridConfig::default().levels(
-        config.evaluation.sigma_min,
-        config.evaluation.sigma_max,
-        arguments.steps as usize,
-    )?;
-    let standardized = data.standardization.apply(&points);
-    // In f64 where the device can: the integral sums as many terms as there are steps.
-    let dtype = if device == Device::flex() { DType::F64 } else { DType::F32 };
-    let network = run.network.clone().cast(dtype);
+    let model = ModelDensity::new(&run, arguments.steps as usize, seed, &device)?;
     let names = ["log_density".to_owned(), "std_error".to_owned()];
-    let log_jacobian = data.standardization.log_det();
     let mut progress = Progress::new(points.nrows() as u64, 0, "log-density", context.quiet);
     let mut writer = PointWriter::create(&arguments.out, format, 2, points.nrows() as u64, Some(&names))?;
-    let (mut densities, mut method) = (Vec::with_capacity(points.nrows()), None);
+    let mut densities = Vec::with_capacity(points.nrows());
     for start in (0..points.nrows()).step_by(TILE) {
         if interruption::asked() {
             return Err(Error::interrupted());
         }
         let end = (start + TILE).min(points.nrows());
-        let rows = standardized.slice(ndarray::s![start..end, ..]).to_owned();
-        let tile: LogDensity = log_density(&network, to_tensor(&rows, dtype, &device), &levels, seed, start as u64)?;
-        let values: Vec<f64> = tile.values.iter().map(|value| value + log_jacobian).collect();
-        let columns = [&values[..], &tile.std_errors];
-        writer.write(&Points::from_shape_fn((values.len(), 2), |(row, column)| columns[column][row]))?;
-        densities.extend(values);
-        method = Some(tile.method);
+        let tile = model.at(&points.slice(ndarray::s![start..end, ..]).to_owned(), start as u64)?;
+        let columns = [&tile.values, &tile.std_errors];
+        writer.write(&Points::from_shape_fn((end - start, 2), |(row, column)| columns[column][row]))?;
+        densities.extend(tile.values);
         progress.update(end as u64, &[]);
     }
     writer.finish()?;
@@ -64,7 +48,7 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
     let nll = Estimate::mean(densities.iter().map(|value| -value));
     let summary = json!({
         "count": points.nrows(), "nll": nll.value, "std_error": nll.std_error, "unit": "nats",
-        "method": method, "checkpoint": run.step, "out": arguments.out.display().to_string(),
+        "method": model.method(), "checkpoint": run.step, "out": arguments.out.display().to_string(),
     });
     if arguments.json {
         say(&format!("{summary}\n"))?;

@@ -3,18 +3,21 @@
 use brenier_training::run_directory::CheckpointSelector;
 use tracing::warn;
 
-use crate::arguments::{EvaluateArguments, Opened, Sampling};
+use crate::arguments::{EvaluateArguments, Judging, Opened, Sampling};
 use crate::error::{Error, Exit};
-use crate::evaluation::{EVALUATION, Report, default_count};
+use crate::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
 use crate::interruption;
 use crate::problem::Problem;
 use crate::record::OpenedRun;
 use crate::sampling::SamplingPlan;
+use crate::selection::{OF_MODES, Selection, settings};
 use crate::stdout::say;
 use crate::verbs::Context;
 
 /// Prints every metric that applies, and keeps them in evaluation.json.
-pub fn evaluate(arguments: &EvaluateArguments, _context: &Context) -> Result<Exit, Error> {
+pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit, Error> {
+    let selection =
+        Selection::new(&arguments.judging, &[&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES].concat())?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let run = OpenedRun::open(&arguments.opened.run, arguments.opened.checkpoint, &device)?;
     let config = &run.record.config;
@@ -25,7 +28,15 @@ pub fn evaluate(arguments: &EvaluateArguments, _context: &Context) -> Result<Exi
     let go_on = || !interruption::asked();
     let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
     let samples = plan.draw_all(&run.network, &run.record.data, count, &device, &go_on)?;
-    let report = Report::new(&run, &problem, &plan, &samples)?;
+    let judge = Judge {
+        selection,
+        settings: settings(&arguments.judging, seed),
+        log_density: config.evaluation.log_density,
+        device: &device,
+        go_on: &go_on,
+        quiet: context.quiet,
+    };
+    let report = Report::new(&run, &problem, &plan, &samples, &judge)?;
     if arguments.json {
         say(&report.to_json_line())?;
     } else {
@@ -36,6 +47,7 @@ pub fn evaluate(arguments: &EvaluateArguments, _context: &Context) -> Result<Exi
     let own = checkpoint == CheckpointSelector::Best && seed.is_none() && arguments.count.is_none();
     if own
         && arguments.sampling == Sampling::default()
+        && arguments.judging == Judging::default()
         && let Err(error) = run.directory.write_file(EVALUATION, report.to_json().as_bytes())
     {
         warn!("{EVALUATION} could not be kept: {error}");

@@ -5,6 +5,7 @@ mod density;
 mod devices;
 mod evaluate;
 mod init;
+mod metrics;
 mod resume;
 mod run;
 mod sample;
@@ -38,6 +39,7 @@ pub fn execute(verb: Verb, context: &Context) -> Result<Exit, Error> {
         Verb::Init(arguments) => init::init(&arguments),
         Verb::Sample(arguments) => sample::sample(&arguments, context),
         Verb::Evaluate(arguments) => evaluate::evaluate(&arguments, context),
+        Verb::Metrics(arguments) => metrics::metrics(&arguments, context),
         Verb::Density(arguments) => density::density(&arguments, context),
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Schema => schema::schema(),
@@ -53,10 +55,20 @@ impl Compute {
     ///
     /// A device that cannot be used, with the reason.
     pub fn open(&self, configured: DeviceName) -> Result<Device, Error> {
-        if let Some(threads) = self.threads {
-            device::set_threads(usize::from(threads))?;
-        }
+        self.set_threads()?;
         Ok(device::open(&self.device.unwrap_or(configured))?)
+    }
+
+    /// Sets the threads alone, for what is computed on the host.
+    ///
+    /// # Errors
+    ///
+    /// Threads that the system refuses.
+    pub fn set_threads(&self) -> Result<(), Error> {
+        match self.threads {
+            Some(threads) => Ok(device::set_threads(usize::from(threads))?),
+            None => Ok(()),
+        }
     }
 }
 
