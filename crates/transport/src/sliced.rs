@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::cloud::comparable;
 use crate::one_dimension::{potentials_sorted, w2_squared_sorted};
-use crate::{Cloud, TransportError};
+use crate::{Cloud, Potentials, TransportError};
 
 /// `W₂²` of the projections, direction by direction.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,43 +65,22 @@ pub fn sliced_w2(a: Cloud, b: Cloud, directions: &[f64]) -> Result<SlicedW2, Tra
 
 /// Kantorovich potentials of `SW₂²` at the points of both clouds: the first variation of the sliced cost.
 ///
-/// `φ(x) = E_θ φ_θ(θ·x)`, φ_θ the potential between the projections, centred to mean zero. By the
-/// delta method `Var SW₂² ≈ Var φ(X)/n + Var ψ(Y)/m`; del Barrio and Loubes, Central limit theorems
-/// for empirical transportation cost in general dimension (2019).
-#[derive(Debug, Clone, PartialEq)]
-pub struct SlicedPotentials {
-    /// φ at the points of the first cloud, `[n]`.
-    pub a: Vec<f64>,
-    /// ψ at the points of the second cloud, `[m]`.
-    pub b: Vec<f64>,
-}
-
-impl SlicedPotentials {
-    /// The standard error of `SW₂²` from the draw of both clouds, `√(Var φ/n + Var ψ/m)`; 0 for a cloud of one point.
-    pub fn point_error(&self) -> f64 {
-        let share = |phi: &[f64]| {
-            let n = phi.len() as f64;
-            phi.iter().map(|value| value * value).sum::<f64>() / (n - 1.0).max(1.0) / n
-        };
-        (share(&self.a) + share(&self.b)).sqrt()
-    }
-}
-
-/// The potentials of [`SlicedPotentials`] for the same arguments as [`sliced_w2`].
+/// `φ(x) = E_θ φ_θ(θ·x)`, φ_θ the potential between the projections, centred to mean zero; for the same arguments as
+/// [`sliced_w2`].
 ///
 /// # Errors
 ///
 /// As for [`sliced_w2`].
-pub fn sliced_potentials(a: Cloud, b: Cloud, directions: &[f64]) -> Result<SlicedPotentials, TransportError> {
+pub fn sliced_potentials(a: Cloud, b: Cloud, directions: &[f64]) -> Result<Potentials, TransportError> {
     let dim = a.dim();
     let directions = unit_directions(&a, &b, directions)?;
     let count = directions.len() / dim;
     // A fixed number of partial sums, added in order: the result does not depend on the threads.
     const PARTIAL_SUMS: usize = 16;
-    let partial: Vec<SlicedPotentials> = directions
+    let partial: Vec<Potentials> = directions
         .par_chunks(count.div_ceil(PARTIAL_SUMS) * dim)
         .map(|directions| {
-            let mut sum = SlicedPotentials { a: vec![0.0; a.count()], b: vec![0.0; b.count()] };
+            let mut sum = Potentials { a: vec![0.0; a.count()], b: vec![0.0; b.count()] };
             for direction in directions.chunks_exact(dim) {
                 let (order_a, x) = sorted_projection(&a, direction);
                 let (order_b, y) = sorted_projection(&b, direction);
@@ -112,14 +91,14 @@ pub fn sliced_potentials(a: Cloud, b: Cloud, directions: &[f64]) -> Result<Slice
             sum
         })
         .collect();
-    let mean = |part: fn(&SlicedPotentials) -> &[f64], n: usize| {
+    let mean = |part: fn(&Potentials) -> &[f64], n: usize| {
         let mut total = vec![0.0; n];
         for sum in &partial {
             total.iter_mut().zip(part(sum)).for_each(|(total, value)| *total += value / count as f64);
         }
         total
     };
-    Ok(SlicedPotentials { a: mean(|sum| &sum.a, a.count()), b: mean(|sum| &sum.b, b.count()) })
+    Ok(Potentials { a: mean(|sum| &sum.a, a.count()), b: mean(|sum| &sum.b, b.count()) })
 }
 
 fn sorted_projection(cloud: &Cloud, direction: &[f64]) -> (Vec<u32>, Vec<f64>) {
