@@ -1,21 +1,12 @@
 //! Distances of fixed point sets against an independent implementation (NumPy and SciPy): tests/metrics.json.
 
+mod fixture;
+
 use brenier_transport::assignment::assign;
 use brenier_transport::exact::optimal_transport;
 use brenier_transport::{Cloud, Cost, gaussian, one_dimension::w_p, sliced::sliced_w2};
+use fixture::{numbers, reference};
 use serde_json::Value;
-
-fn reference() -> Value {
-    serde_json::from_str(include_str!("metrics.json")).unwrap()
-}
-
-/// Every number below a value, in order.
-fn numbers(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(entries) => entries.iter().flat_map(numbers).collect(),
-        other => vec![other.as_f64().unwrap()],
-    }
-}
 
 fn close(ours: f64, theirs: &Value) {
     let theirs = theirs.as_f64().unwrap();

@@ -1,21 +1,12 @@
 //! Divergences of fixed point sets against an independent implementation (NumPy and SciPy): tests/metrics.json.
 
+mod fixture;
+
 use brenier_transport::kl_knn::kl_knn;
 use brenier_transport::sinkhorn::{Epsilon, Settings, sinkhorn_divergence};
 use brenier_transport::{Cloud, Cost};
+use fixture::{numbers, reference};
 use serde_json::Value;
-
-fn reference() -> Value {
-    serde_json::from_str(include_str!("metrics.json")).unwrap()
-}
-
-/// Every number below a value, in order.
-fn numbers(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(entries) => entries.iter().flat_map(numbers).collect(),
-        other => vec![other.as_f64().unwrap()],
-    }
-}
 
 fn close(ours: f64, theirs: &Value) {
     let theirs = theirs.as_f64().unwrap();
