@@ -7,9 +7,10 @@
 //! - [`Gaussian`], [`GaussianMixture`], [`UniformBox`], [`Empirical`]: measures exact at every noise level;
 //! - [`ImportanceWeights`]: log Z, effective sample size and Pareto diagnostic of an unnormalised target;
 //! - [`targets`]: named targets in the plane; [`TargetConfig`]: the choice of a target;
-//! - [`linear_algebra`], [`quadrature`]: what they are computed with.
+//! - [`linear_algebra`], [`lanczos`], [`quadrature`]: what they are computed with.
 
 pub mod data;
+pub mod lanczos;
 pub mod linear_algebra;
 pub mod quadrature;
 pub mod random;
@@ -26,6 +27,7 @@ mod importance;
 mod invariants;
 mod measure;
 mod mixture;
+mod posterior;
 mod rescaled;
 mod target;
 mod truncated_normal;
@@ -38,6 +40,7 @@ pub use gaussian::Gaussian;
 pub use importance::{ImportanceWeights, LEAST_FOR_SAMPLE_SIZE, PARETO_K_LIMIT};
 pub use measure::{Denoiser, Measure, Points, Sample, to_points, to_tensor};
 pub use mixture::{Component, GaussianMixture};
+pub use posterior::{Posterior, PosteriorCovariance};
 pub use random::{Purpose, Stream, Words};
 pub use rescaled::Rescaled;
 pub use schedule::NoiseSchedule;

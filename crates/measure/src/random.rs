@@ -43,6 +43,12 @@ pub enum Purpose {
     Coordinates = 13,
     /// Noise of the denoising loss at every noise level.
     DenoisingLoss = 14,
+    /// Draws of a noisy law whose posterior covariance is examined.
+    Localization = 15,
+    /// Starts and noise of a diffuse-then-denoise chain.
+    Chain = 16,
+    /// The data points, draws and starts that a sampling grid is computed from.
+    SamplingGrid = 17,
 }
 
 /// All words of one (seed, purpose).

@@ -10,6 +10,7 @@ use crate::error::MeasureError;
 use crate::gaussian::Gaussian;
 use crate::measure::{Denoiser, Measure, Sample};
 use crate::mixture::GaussianMixture;
+use crate::posterior::PosteriorCovariance;
 use crate::targets::{self, Checkerboard, Pinwheel, SmoothedCurve};
 use crate::uniform_box::UniformBox;
 
@@ -95,6 +96,8 @@ pub struct Target {
     pub density: Option<Arc<dyn Measure>>,
     /// Its exact posterior mean at every noise level, where that is known.
     pub denoiser: Option<Arc<dyn Denoiser + Send + Sync>>,
+    /// Its exact posterior covariance at every signal-to-noise ratio, where that is known.
+    pub posterior: Option<Arc<dyn PosteriorCovariance + Send + Sync>>,
     /// The name a config calls it by.
     pub name: &'static str,
     /// The version of its definition: equal names and versions mean equal laws.
@@ -109,6 +112,7 @@ impl std::fmt::Debug for Target {
             .field("dim", &self.sampler.dim())
             .field("density", &self.density.is_some())
             .field("denoiser", &self.denoiser.is_some())
+            .field("posterior", &self.posterior.is_some())
             .finish()
     }
 }
@@ -156,6 +160,7 @@ impl TargetConfig {
                 sampler: Arc::new(Pinwheel {}),
                 density: Some(Arc::new(Pinwheel {})),
                 denoiser: None,
+                posterior: None,
                 name: self.name(),
                 version: 1,
             },
@@ -184,11 +189,15 @@ impl TargetConfig {
     }
 
     /// A measure that knows everything of itself, but for a density where its covariance is singular.
-    fn target<M: Sample + Measure + Denoiser + 'static>(&self, measure: Arc<M>, has_density: bool) -> Target {
+    fn target<M>(&self, measure: Arc<M>, has_density: bool) -> Target
+    where
+        M: Sample + Measure + Denoiser + PosteriorCovariance + 'static,
+    {
         Target {
             sampler: measure.clone(),
             density: has_density.then(|| measure.clone() as Arc<dyn Measure>),
-            denoiser: Some(measure),
+            denoiser: Some(measure.clone()),
+            posterior: Some(measure),
             name: self.name(),
             version: 1,
         }
@@ -200,7 +209,8 @@ impl TargetConfig {
         Target {
             sampler: Arc::new(curve),
             density: quadrature.clone().map(|mixture| mixture as Arc<dyn Measure>),
-            denoiser: quadrature.map(|mixture| mixture as Arc<dyn Denoiser + Send + Sync>),
+            denoiser: quadrature.clone().map(|mixture| mixture as Arc<dyn Denoiser + Send + Sync>),
+            posterior: quadrature.map(|mixture| mixture as Arc<dyn PosteriorCovariance + Send + Sync>),
             name: self.name(),
             version: 1,
         }

@@ -1,11 +1,12 @@
 //! The uniform law on a box, exact at every noise level.
 
 use burn::tensor::Tensor;
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 
 use crate::error::{MeasureError, check_finite};
 use crate::host::on_host;
-use crate::measure::{Denoiser, Measure, Sample, to_tensor};
+use crate::measure::{Denoiser, Measure, Points, Sample, to_tensor};
+use crate::posterior::{Posterior, PosteriorCovariance, by_rows};
 use crate::random::Words;
 use crate::truncated_normal::TruncatedNormal;
 
@@ -62,32 +63,62 @@ impl UniformBox {
     }
 
     /// Coordinate j of X given that of `X + σZ`.
-    fn posterior(&self, j: usize, y: f64, sigma: f64) -> TruncatedNormal {
+    fn coordinate(&self, j: usize, y: f64, sigma: f64) -> TruncatedNormal {
         TruncatedNormal::new(y, sigma, self.low[j], self.high[j])
+    }
+
+    /// The coordinates of X given `X + σZ = y`: independent normals, each truncated to its side.
+    pub(crate) fn coordinates(&self, y: &[f64], sigma: f64) -> Vec<TruncatedNormal> {
+        y.iter().enumerate().map(|(j, &y)| self.coordinate(j, y, sigma)).collect()
     }
 
     /// `log p(y)` of `X + σZ` at one point `[d]`.
     pub(crate) fn log_density_of(&self, y: &[f64], sigma: f64) -> f64 {
-        y.iter().enumerate().map(|(j, &y)| self.posterior(j, y, sigma).log_mass).sum::<f64>() - self.log_volume()
+        y.iter().enumerate().map(|(j, &y)| self.coordinate(j, y, sigma).log_mass).sum::<f64>() - self.log_volume()
     }
 
     /// `E[X | y]` at one point `[d]`.
     pub(crate) fn denoise_into(&self, y: &[f64], sigma: f64, out: &mut [f64]) {
         for (j, (out, &y)) in out.iter_mut().zip(y).enumerate() {
-            *out = self.posterior(j, y, sigma).mean;
+            *out = self.coordinate(j, y, sigma).mean;
         }
     }
 
     /// `∇log p(y)` at one point `[d]`.
     pub(crate) fn score_into(&self, y: &[f64], sigma: f64, out: &mut [f64]) {
         for (j, (out, &y)) in out.iter_mut().zip(y).enumerate() {
-            *out = self.posterior(j, y, sigma).score;
+            *out = self.coordinate(j, y, sigma).score;
         }
     }
 
     /// The log-density of `X + σZ`; y `[n, d]`, σ `[n]` (positive) `-> [n]`.
     pub fn log_density_at(&self, y: Tensor<2>, sigma: Tensor<1>) -> Tensor<1> {
         on_host(y, sigma, 1, |y, sigma, out| out[0] = self.log_density_of(y, sigma)).squeeze_dim::<1>(1)
+    }
+}
+
+impl PosteriorCovariance for UniformBox {
+    fn dim(&self) -> usize {
+        self.low.len()
+    }
+
+    /// Diagonal: the variances of truncated normals.
+    fn posterior(&self, snr: f64, y: &Points) -> Vec<Posterior> {
+        let sigma = 1.0 / snr;
+        by_rows(y, |y| {
+            let y: Vec<f64> = y.iter().map(|y| y / snr).collect();
+            let coordinates = self.coordinates(&y, sigma);
+            Posterior {
+                log_density: coordinates.iter().map(|c| c.log_mass - snr.ln()).sum::<f64>() - self.log_volume(),
+                mean: coordinates.iter().map(|c| snr * c.mean).collect(),
+                covariance: Array2::from_diag(&coordinates.iter().map(|c| c.spread).collect::<Array1<f64>>()),
+            }
+        })
+    }
+
+    fn localization(&self, snr: f64, y: &Points) -> Vec<f64> {
+        let spread = |(j, y): (usize, &f64)| self.coordinate(j, y / snr, 1.0 / snr).spread;
+        by_rows(y, |y| y.iter().enumerate().map(spread).fold(f64::NAN, f64::max))
     }
 }
 

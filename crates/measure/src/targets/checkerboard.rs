@@ -3,8 +3,10 @@
 use burn::tensor::Tensor;
 
 use crate::host::on_host;
-use crate::measure::{Denoiser, Measure, Sample};
+use crate::measure::{Denoiser, Measure, Points, Sample};
+use crate::posterior::{Posterior, PosteriorCovariance, by_rows, weighted_moments};
 use crate::random::Words;
+use crate::truncated_normal::TruncatedNormal;
 use crate::uniform_box::UniformBox;
 
 /// Checkerboard, version 1: uniform on the eight squares `i + j` even, side 0.85, of the 4 × 4 grid over [-1.7, 1.7]².
@@ -31,7 +33,7 @@ impl Checkerboard {
     }
 
     /// The posterior probabilities of the squares, and `log p(y)` of `X + σZ`.
-    fn posterior(&self, y: &[f64], sigma: f64) -> (Vec<f64>, f64) {
+    fn probabilities(&self, y: &[f64], sigma: f64) -> (Vec<f64>, f64) {
         let logs: Vec<f64> = self.squares.iter().map(|square| square.log_density_of(y, sigma)).collect();
         let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let mut weights: Vec<f64> = logs.iter().map(|log| (log - largest).exp()).collect();
@@ -44,7 +46,7 @@ impl Checkerboard {
     fn posterior_mean(&self, y: &[f64], sigma: f64, out: &mut [f64], f: impl Fn(&UniformBox, &mut [f64])) {
         out.fill(0.0);
         let mut part = [0.0; 2];
-        for (square, weight) in self.squares.iter().zip(self.posterior(y, sigma).0) {
+        for (square, weight) in self.squares.iter().zip(self.probabilities(y, sigma).0) {
             f(square, &mut part);
             for (out, part) in out.iter_mut().zip(part) {
                 *out += weight * part;
@@ -54,13 +56,53 @@ impl Checkerboard {
 
     /// The log-density of `X + σZ`; y `[n, 2]`, σ `[n]` (positive) `-> [n]`.
     pub fn log_density_at(&self, y: Tensor<2>, sigma: Tensor<1>) -> Tensor<1> {
-        on_host(y, sigma, 1, |y, sigma, out| out[0] = self.posterior(y, sigma).1).squeeze_dim::<1>(1)
+        on_host(y, sigma, 1, |y, sigma, out| out[0] = self.probabilities(y, sigma).1).squeeze_dim::<1>(1)
     }
 }
 
 impl Default for Checkerboard {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl PosteriorCovariance for Checkerboard {
+    fn dim(&self) -> usize {
+        2
+    }
+
+    /// `Σ wᵢCᵢ + Σ wᵢ(mᵢ - m̄)(mᵢ - m̄)ᵀ` over the squares.
+    fn posterior(&self, snr: f64, y: &Points) -> Vec<Posterior> {
+        let sigma = 1.0 / snr;
+        by_rows(y, |y| {
+            let y: Vec<f64> = y.iter().map(|y| y / snr).collect();
+            let squares: Vec<Vec<TruncatedNormal>> = self.squares.iter().map(|s| s.coordinates(&y, sigma)).collect();
+            let mass = |square: &Vec<TruncatedNormal>| square.iter().map(|c| c.log_mass).sum::<f64>();
+            let first = squares.iter().max_by(|a, b| mass(a).total_cmp(&mass(b))).expect("eight squares");
+            // Far away the masses are tiny and alike: (y - a)² - (y - b)² = (b - a)((y - a) + (y - b)).
+            let relative = |square: &Vec<TruncatedNormal>| -> f64 {
+                let gain = |((own, first), y): ((&TruncatedNormal, &TruncatedNormal), &f64)| {
+                    let step = (own.anchor - first.anchor) / sigma;
+                    own.log_mass_at_anchor - first.log_mass_at_anchor
+                        + step * (((y - own.anchor) + (y - first.anchor)) / sigma / 2.0)
+                };
+                square.iter().zip(first).zip(&y).map(gain).sum()
+            };
+            let logs: Vec<f64> = squares.iter().map(relative).collect();
+            let top = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let weights: Vec<f64> = logs.iter().map(|log| (log - top).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            let mut means: Vec<f64> = squares.iter().flatten().map(|c| snr * c.mean).collect();
+            let (mean, mut covariance) = weighted_moments(&weights, &mut means, 2);
+            for (square, weight) in squares.iter().zip(&weights) {
+                for (entry, c) in covariance.diag_mut().iter_mut().zip(square) {
+                    *entry += weight / total * c.spread;
+                }
+            }
+            let log_area = (self.squares.len() as f64 * SIDE * SIDE).ln();
+            let log_density = mass(first) + top + total.ln() - log_area - 2.0 * snr.ln();
+            Posterior { log_density, mean, covariance }
+        })
     }
 }
 
