@@ -1,7 +1,10 @@
 //! The `train` binary as its users meet it.
 
 mod backends;
+mod chain;
 mod corruption;
+mod grids;
+mod localize;
 mod metrics;
 mod mistakes;
 mod outputs;

@@ -57,7 +57,9 @@ fn every_sampler_draws() {
     let place = Workplace::new();
     place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
     let (run, out) = (place.run("run"), place.path("s.npy"));
-    for sampler in ["euler", "heun", "dpm_solver_2m", "euler_maruyama", "churn", "transport_chain", "langevin_chain"] {
+    for sampler in
+        ["euler", "heun", "dpm_solver_2m", "euler_maruyama", "ancestral", "churn", "transport_chain", "langevin_chain"]
+    {
         let arguments = ["sample", text(&run), "--count", "10", "--sampler", sampler, "--out", text(&out), "-q"];
         place.train(&arguments).succeeds();
     }

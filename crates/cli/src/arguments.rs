@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::device::DeviceName;
+use crate::list::List;
 use crate::logging::LogFormat;
 
 /// The version and the commit of this program, as they are kept in its files.
@@ -74,6 +75,10 @@ pub enum Verb {
     Metrics(MetricsArguments),
     /// Write the log-density of given points under a run.
     Density(DensityArguments),
+    /// Say where denoising a target, a data set or a run is hard: localization, curvature and multi-scale complexity.
+    Localize(LocalizeArguments),
+    /// Diffuse, then denoise: the forward chain from a target or any start, and back with its scores, beside the bounds.
+    Chain(ChainArguments),
     /// Say whether `run` would accept a config; writes nothing.
     Check(CheckArguments),
     /// Print the JSON schema of configs.
@@ -117,12 +122,18 @@ pub struct Opened {
 /// How samples are drawn from a network.
 #[derive(Debug, Default, PartialEq, Args)]
 pub struct Sampling {
-    /// The sampler: euler, heun, dpm_solver_2m, euler_maruyama, churn, transport_chain, langevin_chain, or its JSON with settings [default: the run's].
+    /// The sampler: euler, heun, dpm_solver_2m, euler_maruyama, ancestral, churn, transport_chain, langevin_chain, or its JSON with settings [default: the run's].
     #[arg(long, value_name = "SAMPLER")]
     pub sampler: Option<String>,
-    /// The grid of noise levels: karras, log_snr, or its JSON with settings [default: the run's].
+    /// The grid of noise levels: karras, log_snr, localized, localized_optimized, or its JSON with settings [default: the run's].
     #[arg(long, value_name = "GRID")]
     pub grid: Option<String>,
+    /// The least noise level, in standardised coordinates; a localized grid has its own [default: the run's].
+    #[arg(long, value_name = "S", value_parser = parse_positive)]
+    pub sigma_min: Option<f64>,
+    /// The greatest noise level, where sampling starts; a localized grid has its own [default: the run's].
+    #[arg(long, value_name = "S", value_parser = parse_positive)]
+    pub sigma_max: Option<f64>,
     /// The number of steps [default: the run's].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: Option<u32>,
@@ -277,6 +288,137 @@ pub struct DensityArguments {
     pub json: bool,
 }
 
+/// `train localize`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A LIST is a,b,c, or lo:hi:n for n values between lo and hi, or lo:hi:n:log for values with equal ratios."
+)]
+pub struct LocalizeArguments {
+    /// What to look at: a target or a config (.json), a data file (npy, npz, csv or IDX, also gzipped; taken as it stands), or a
+    /// run directory (its network, in standardised coordinates). Several make a gallery.
+    #[arg(value_name = "SPEC", required = true)]
+    pub specs: Vec<PathBuf>,
+    /// The signal-to-noise ratios r of Y_r = rX + Z [default: 0.1,0.2,0.3,0.5,0.71,1,1.5,2,3,5,7,10].
+    #[arg(long, value_name = "LIST", value_parser = List::positive, allow_hyphen_values = true)]
+    pub snr: Option<List>,
+    /// The levels u of the survival function P(L_r(Y_r) > u) [default: 0:2:21].
+    #[arg(long, value_name = "LIST", value_parser = List::non_negative, allow_hyphen_values = true)]
+    pub levels: Option<List>,
+    /// The δ of the integrated tail h(δ, r) = E(L_r - (1 - δ))₊ [default: 0:1:21].
+    #[arg(long, value_name = "LIST", value_parser = List::fractions, allow_hyphen_values = true)]
+    pub deltas: Option<List>,
+    /// The times t of the Ornstein-Uhlenbeck chain [default: 0.01,0.02,0.05,0.1,0.15,0.2,0.3,0.5,0.7,1,1.5,2].
+    #[arg(long, value_name = "LIST", value_parser = List::times, allow_hyphen_values = true)]
+    pub times: Option<List>,
+    /// The richness M of perturbations in the average curvature ζ*_M(t) [default: 1,2,3,4,5].
+    #[arg(long, value_name = "LIST", value_parser = List::richness, allow_hyphen_values = true)]
+    pub richness: Option<List>,
+    /// A file of points y, one a row (of a run: in its standardised coordinates): L_r(y), log p(y) and the posterior of rX given
+    /// Y_r = y, at every r of --snr.
+    #[arg(long, value_name = "FILE", group = "points")]
+    pub at: Option<PathBuf>,
+    /// The same for points x in the space of the data (of a run too): y = r x. It colours data by difficulty.
+    #[arg(long, value_name = "FILE", group = "points")]
+    pub at_data: Option<PathBuf>,
+    /// Write the answers at points to .npy or .csv instead, with the columns snr, localization, log_density and the posterior
+    /// mean, and compute nothing else. An existing file is replaced.
+    #[arg(long, value_name = "FILE", requires = "points",
+          conflicts_with_all = ["levels", "deltas", "times", "richness", "figure"])]
+    pub out: Option<PathBuf>,
+    /// The inverse temperature β of the chain, which fixes r(t).
+    #[arg(long, value_name = "B", default_value = "1", value_parser = parse_positive, allow_hyphen_values = true)]
+    pub beta: f64,
+    /// The draws of the Monte Carlo at one r; exact targets on the line need none.
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = clap::value_parser!(u32).range(2..=100_000_000))]
+    pub draws: u32,
+    /// The seed of every draw [default: the run's, else 0].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The checkpoint of a run: best, latest or a step.
+    #[arg(long, value_name = "WHICH", default_value = "best")]
+    pub checkpoint: CheckpointSelector,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// A picture of all of it, .png or .svg; with several SPECs a folder, made if need be, with a picture of each, and its sample
+    /// paths where it is a law on the line.
+    #[arg(long, value_name = "F")]
+    pub figure: Option<PathBuf>,
+}
+
+/// `train chain`.
+#[derive(Debug, Args)]
+pub struct ChainArguments {
+    /// The target whose scores lead back: a target or a config (.json), a data file (npy, npz, csv or IDX, also gzipped; taken as
+    /// it stands), or a run directory (its network, in standardised coordinates).
+    pub spec: PathBuf,
+    /// The number of steps K, forward and backward.
+    #[arg(long, value_name = "K", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub steps: u32,
+    /// The step size η in time, above 0 and at most 1.
+    #[arg(long, value_name = "E", default_value = "0.01", value_parser = parse_step, allow_hyphen_values = true)]
+    pub eta: f64,
+    /// The inverse temperature β: forward, X tends to N(0, I/β).
+    #[arg(long, value_name = "B", default_value = "1", value_parser = parse_positive, allow_hyphen_values = true)]
+    pub beta: f64,
+    /// How the forward chain steps: by the exact transition, or by Euler's method.
+    #[arg(long, value_name = "HOW", default_value = "exact")]
+    pub forward: ForwardName,
+    /// Where it starts: target, point:x,y,… or another SPEC. With a run, a point lies in standardised coordinates, and a file
+    /// is taken there from its own.
+    #[arg(long, value_name = "START", default_value = "target", allow_hyphen_values = true)]
+    pub start: String,
+    /// How the backward chain steps: by optimal-transport maps (ode), or with fresh noise (sde).
+    #[arg(long, value_name = "SCHEME", default_value = "ode")]
+    pub scheme: SchemeName,
+    /// The number of particles; exact targets on the line need none, unless stochastic steps are too short for a grid.
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub particles: u32,
+    /// The richness M >= 1 of perturbations in the average-case bound.
+    #[arg(long, value_name = "M", default_value = "2", value_parser = parse_richness, allow_hyphen_values = true)]
+    pub richness: f64,
+    /// The draws of the bounds at one step; exact targets on the line need none.
+    #[arg(long, value_name = "N", default_value = "512", value_parser = clap::value_parser!(u32).range(2..=100_000_000))]
+    pub draws: u32,
+    /// Leave the bounds out: they take longer than the chains.
+    #[arg(long)]
+    pub no_bound: bool,
+    /// The seed of every draw [default: the run's, else 0].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The checkpoint of a run: best, latest or a step.
+    #[arg(long, value_name = "WHICH", default_value = "best")]
+    pub checkpoint: CheckpointSelector,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// A picture of sample paths, forward and back by both schemes: .png or .svg.
+    #[arg(long, value_name = "F")]
+    pub figure: Option<PathBuf>,
+}
+
+/// How the forward chain steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ForwardName {
+    /// By the transition of the Ornstein-Uhlenbeck process.
+    Exact,
+    /// By Euler's method.
+    Euler,
+}
+
+/// How the backward chain steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SchemeName {
+    /// By optimal-transport maps.
+    Ode,
+    /// With fresh noise.
+    Sde,
+}
+
 /// `train check`.
 #[derive(Debug, Args)]
 pub struct CheckArguments {
@@ -316,5 +458,19 @@ fn parse_positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
         _ => Err("expected a number above 0".into()),
+    }
+}
+
+fn parse_step(text: &str) -> Result<f64, String> {
+    match parse_positive(text) {
+        Ok(step) if step <= 1.0 => Ok(step),
+        _ => Err("expected a number above 0 and at most 1: a step of the chain is a small step in time".into()),
+    }
+}
+
+fn parse_richness(text: &str) -> Result<f64, String> {
+    match parse_positive(text) {
+        Ok(richness) if richness >= 1.0 => Ok(richness),
+        _ => Err("expected a number of 1 or more: M = 1 are the shifts, and nothing is poorer".into()),
     }
 }

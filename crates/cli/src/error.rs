@@ -126,11 +126,72 @@ impl Error {
             .hint("give points with the columns of the training data, in their order")
     }
 
+    /// A SPEC that names nothing.
+    pub fn no_spec(path: &Path) -> Self {
+        Self::bad_input(format!("{}: there is no such file or folder", path.display())).hint(
+            "give a target or a config (.json), a data file (.npy, .npz, .csv, .tsv or .idx, each also with .gz), or the \
+             folder of a run",
+        )
+    }
+
+    /// Points to answer at, of another dimension than what is asked.
+    pub fn dimension_at(path: &Path, found: usize, spec: &Path, expected: usize) -> Self {
+        let (path, spec) = (path.display(), spec.display());
+        Self::bad_input(format!("the points of {path} have dimension {found}, {spec} has {expected}"))
+            .hint("give a file with one point a row and one column for each coordinate of X, without labels")
+    }
+
+    /// More answers than one JSON object should hold.
+    pub fn too_many_answers(points: usize, snrs: usize, numbers: usize) -> Self {
+        let millions = numbers as f64 / 1e6;
+        Self::bad_input(format!(
+            "{points} points at {snrs} signal-to-noise ratios are {millions:.1} million numbers with their covariances"
+        ))
+        .hint("write them without covariances with `--out FILE` (.npy or .csv), or give fewer points or a shorter `--snr`")
+    }
+
+    /// A file of answers for more than one SPEC.
+    pub fn one_spec_for_out(count: usize) -> Self {
+        Self::bad_input(format!("`--out` holds the answers of one SPEC, and {count} are given"))
+            .hint("run the command once for each SPEC, with its own `--out`")
+    }
+
+    /// A figure that names a folder where one picture is made, or a picture where several are.
+    pub fn figure(path: &Path, problem: impl Display, hint: impl Display) -> Self {
+        Self::bad_input(format!("`--figure {}` {problem}", path.display())).hint(hint)
+    }
+
+    /// A start that is none.
+    pub fn start(text: &str, problem: impl Display) -> Self {
+        Self::bad_input(format!("`--start {text}` {problem}"))
+            .hint("give `target`, a point such as `point:0,1.5` with a number for each coordinate, or another SPEC")
+    }
+
     /// Two sets of points that live in different spaces.
     pub fn dimensions(a: &Path, a_dim: usize, b: &Path, b_dim: usize) -> Self {
         let (a, b) = (a.display(), b.display());
         Self::bad_input(format!("the points of {a} have dimension {a_dim}, those of {b} have {b_dim}"))
             .hint("both must live in one space: give files with the same columns")
+    }
+
+    /// A localized grid for a sampler that steps elsewhere.
+    pub fn grid_of_sampler(reason: &str) -> Self {
+        Self::bad_input(reason).hint("choose another grid with `--grid`, or another sampler with `--sampler`")
+    }
+
+    /// A range of noise levels for a grid that has its own.
+    pub fn range_of_localized_grid(grid: &str) -> Self {
+        Self::bad_input(format!("the grid `{grid}` has a range of noise levels of its own, from the data of the run"))
+            .hint("leave `--sigma-min` and `--sigma-max` out, or choose another grid")
+    }
+
+    /// The curve of a localized grid that is neither kept in the run nor to be computed: its data cannot be loaded.
+    pub fn without_curve(mut self, run: &str) -> Self {
+        self.causes.insert(0, self.message);
+        self.message = format!(
+            "the run {run} does not hold what this localized grid takes, and its data are not there to compute it from"
+        );
+        self.hint("put the data back where config.json names them and run the command once more, or choose another grid, such as `--grid karras`")
     }
 
     /// A number of draws for points that are given.

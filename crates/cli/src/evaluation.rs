@@ -7,7 +7,7 @@ use brenier_eval::{
     evaluate, fresh_draws, log_grid, mode_coverage, nll,
 };
 use brenier_measure::{Denoiser, Estimate, Points};
-use brenier_model::{Divergence, SamplerConfig};
+use brenier_model::{Divergence, GridConfig, SamplerConfig};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
@@ -49,6 +49,12 @@ pub struct Report {
     pub checkpoint: u64,
     /// The sampler.
     pub sampler: SamplerConfig,
+    /// How its noise levels are spaced.
+    pub grid: GridConfig,
+    /// The greatest of them.
+    pub sigma_max: f64,
+    /// The least of them above 0.
+    pub sigma_min: f64,
     /// Its number of steps.
     pub steps: usize,
     /// The numbers, in the coordinates of the data; the denoising loss is in standardised ones.
@@ -165,6 +171,7 @@ impl Report {
             evaluation.denoising_loss =
                 denoising_loss(&network, exact, points, &levels, plan.seed, (DType::F64, &device))?;
         }
+        let (sigma_max, sigma_min) = plan.range();
         Ok(Self {
             name: config.name.clone(),
             program_version: crate::arguments::VERSION,
@@ -172,6 +179,9 @@ impl Report {
             compared_with,
             checkpoint: run.step,
             sampler: plan.sampler,
+            grid: plan.grid,
+            sigma_max,
+            sigma_min,
             steps: plan.levels.len() - 1,
             evaluation,
         })

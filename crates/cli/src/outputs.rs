@@ -4,16 +4,19 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use brenier_eval::Settings;
-use brenier_eval::figures::{Axes, Curve, FigureError, ImageGrid, curves, scatter, scatter_size, write_atomically};
+use brenier_eval::figures::{
+    self, Axes, Curve, FigureError, ImageGrid, curves, scatter, scatter_size, write_atomically,
+};
 use brenier_measure::data::write::{Format, PointEncoder, Precision};
 use brenier_measure::{Points, Purpose, Stream};
 use brenier_model::ScoreNetwork;
 use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::arguments::{Judging, Sampling};
 use crate::error::Error;
 use crate::evaluation::{EVALUATION, Judge, Report, default_count};
+use crate::localized::LOCALIZATION;
 use crate::problem::{DataRecord, Problem, Reference};
 use crate::record::OpenedRun;
 use crate::sampling::SamplingPlan;
@@ -61,13 +64,23 @@ pub fn complete(run: &TrainingRun, directory: &RunDirectory) -> Result<(), Error
     let has_picture = run.record.data.image_shape.is_some() || run.record.data.dim == 2;
     let picture_missing = config.output.figures && has_picture && missing(PICTURE);
     let curves_missing = config.output.figures && (missing(LOSS) || missing(DENOISING_LOSS));
+    let go_on = || !run.deadline.reached();
+    let localization = run.localization(directory, &go_on);
+    // Kept while the data are at hand; data that have no curve can still be sampled on every other grid.
+    if missing(LOCALIZATION)
+        && let Err(error) = localization.keep()
+    {
+        if error.is_interruption() {
+            return Err(error);
+        }
+        warn!("no localized grids for this run: {error}");
+    }
     if !(missing(SAMPLES) || missing(EVALUATION) || picture_missing || curves_missing) {
         info!("{} is finished", directory.path().display());
         return Ok(());
     }
     let best = OpenedRun::open(directory.path(), CheckpointSelector::Best, &run.device)?;
-    let plan = SamplingPlan::new(&config.evaluation, &Sampling::default(), config.seed)?;
-    let go_on = || !run.deadline.reached();
+    let plan = SamplingPlan::new(&localization, &Sampling::default(), config.seed)?;
     let judged = default_count(&run.problem, config);
     let count = config.evaluation.count.max(judged).max(MOST_IMAGES);
     info!("drawing {count} samples from step {}", best.step);
@@ -117,7 +130,7 @@ pub fn progress_figure(
     if data.image_shape.is_none() && data.dim != 2 {
         return Ok(());
     }
-    let plan = SamplingPlan::new(&config.evaluation, &Sampling::default(), config.seed)?;
+    let plan = SamplingPlan::new(&run.localization(directory, &|| true), &Sampling::default(), config.seed)?;
     let drawn = plan.draw_all(network, data, count, &run.device, &|| true)?;
     let target = target_points(&run.problem, config.seed);
     if let Some(png) = picture(&drawn, data, Some(&target))? {
@@ -134,7 +147,7 @@ pub fn progress_figure(
 pub fn write_picture(samples: &Points, data: &DataRecord, path: &Path) -> Result<(), Error> {
     let png = match data.image_shape {
         Some(shape) => image_grid(shape, samples, data)?,
-        None => scatter("Samples", ["x₀", "x₁"], &[("samples", samples)], scatter_size(1))?,
+        None => scatter("Samples", ["x₀", "x₁"], &[("samples", samples)], scatter_size(1), figures::Format::Png)?,
     };
     Ok(write_atomically(path, &png)?)
 }
@@ -148,7 +161,8 @@ fn picture(samples: &Points, data: &DataRecord, target: Option<&Points>) -> Resu
             let samples = first(MOST_POINTS);
             let target = target.map(|target| ("target", target));
             let panels: Vec<_> = target.into_iter().chain([("samples", &samples)]).collect();
-            scatter("Target and samples", ["x₀", "x₁"], &panels, scatter_size(panels.len())).map(Some)
+            scatter("Target and samples", ["x₀", "x₁"], &panels, scatter_size(panels.len()), figures::Format::Png)
+                .map(Some)
         }
         None => Ok(None),
     }
@@ -197,7 +211,7 @@ fn loss_figure(directory: &RunDirectory) -> Result<Vec<u8>, Error> {
         Curve { name: "training", points: column("surrogate_loss"), ..Curve::default() },
         Curve { name: "held out, averaged weights", points: column("held_out_surrogate_loss"), ..Curve::default() },
     ];
-    Ok(curves(&axes, &lines, [1000, 640])?)
+    Ok(curves(&axes, &lines, [1000, 640], figures::Format::Png)?)
 }
 
 fn denoising_loss_figure(report: &Report) -> Result<Vec<u8>, Error> {
@@ -218,5 +232,5 @@ fn denoising_loss_figure(report: &Report) -> Result<Vec<u8>, Error> {
     if !exact.is_empty() {
         lines.push(Curve { name: "exact denoiser", points: exact, dashed: true, ..Curve::default() });
     }
-    Ok(curves(&axes, &lines, [1000, 640])?)
+    Ok(curves(&axes, &lines, [1000, 640], figures::Format::Png)?)
 }

@@ -161,6 +161,21 @@ impl Problem {
         }
     }
 
+    /// At most `count` training points in standardised coordinates, with their instance noise: the first rows of the split, which is a
+    /// random permutation, or the draws that gave an exact target its coordinates.
+    pub fn training_points(&self, count: usize, seed: u64) -> Points {
+        match &self.source {
+            Source::Rows { points, noise } => {
+                let rows = points.slice(ndarray::s![..points.nrows().min(count), ..]).to_owned();
+                noise.added_once(seed, 0, rows)
+            }
+            Source::Fresh { target, .. } => {
+                let draws = target.sample(&Stream::new(seed, Purpose::Coordinates), 0, 0..count as u64);
+                self.data.standardization.apply(&draws)
+            }
+        }
+    }
+
     /// Refuses coordinates in which nothing can be computed.
     fn checked(self, what: &str) -> Result<Self, Error> {
         let Standardization { shift, scale, .. } = &self.data.standardization;

@@ -66,6 +66,8 @@ pub struct Progress {
     last_message: Duration,
     bar: Option<ProgressBar>,
     silent: bool,
+    /// Whether work that was done before the first line was due goes without one.
+    brief: bool,
 }
 
 impl Progress {
@@ -94,6 +96,7 @@ impl Progress {
             last_message: Duration::ZERO,
             bar,
             silent: quiet,
+            brief: false,
         }
     }
 
@@ -166,29 +169,35 @@ impl Drop for Progress {
             bar.finish_and_clear();
             BARS.remove(&bar);
         }
-        if self.told != self.step {
-            self.line(self.started.elapsed());
+        let now = self.started.elapsed();
+        if self.told != self.step && !(self.brief && now < FIRST_LINE) {
+            self.line(now);
         }
     }
 }
 
-/// Progress of work whose size is known when its first step is done.
+/// Progress of work whose size is known when its first step is done; work that takes no two seconds is not spoken of.
 pub struct Watched {
-    label: &'static str,
+    label: String,
     quiet: bool,
     progress: Option<Progress>,
 }
 
 impl Watched {
     /// Begins; `label` says what is being done, in a word or two.
-    pub fn new(label: &'static str, quiet: bool) -> Self {
-        Self { label, quiet, progress: None }
+    pub fn new(label: impl Into<String>, quiet: bool) -> Self {
+        Self { label: label.into(), quiet, progress: None }
     }
 
     /// Says that `step` of `total` steps are done.
     pub fn update(&mut self, step: u64, total: u64) {
-        let (label, quiet) = (self.label, self.quiet);
-        self.progress.get_or_insert_with(|| Progress::new(total, 0, label, quiet)).update(step, &[]);
+        let (label, quiet) = (&self.label, self.quiet);
+        let begin = || {
+            let mut progress = Progress::new(total, 0, label, quiet);
+            progress.brief = true;
+            progress
+        };
+        self.progress.get_or_insert_with(begin).update(step, &[]);
     }
 }
 

@@ -11,7 +11,8 @@ use tracing::warn;
 
 use crate::config::{Config, MethodConfig};
 use crate::error::Error;
-use crate::problem::DataRecord;
+use crate::localized::Localization;
+use crate::problem::{DataRecord, Problem};
 
 /// The version of `config.json` in a run directory.
 const SCHEMA_VERSION: u32 = 1;
@@ -139,6 +140,16 @@ impl OpenedRun {
         let loaded = load(&directory, selector)?;
         let network = averaged_model(record.network(device)?, &loaded.files, 0)?;
         Ok(Self { record, step: loaded.step, network, directory })
+    }
+
+    /// The localization curve of the run's data; without a `problem` at hand the data are loaded where the curve is not kept.
+    pub fn localization<'a>(
+        &'a self,
+        problem: Option<&'a Problem>,
+        go_on: &'a dyn Fn() -> bool,
+        quiet: bool,
+    ) -> Localization<'a> {
+        Localization { run: &self.record, directory: Some(&self.directory), problem, go_on, quiet }
     }
 }
 

@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device};
 use crate::arguments::Sampling;
 use crate::config::EvaluationConfig;
 use crate::error::Error;
+use crate::localized::Localization;
 use crate::problem::DataRecord;
 
 /// Numbers in one tile; a tile holds this many divided by the dimension, within the limits below.
@@ -19,19 +20,22 @@ const LARGEST_TILE: usize = 8192;
 pub struct SamplingPlan {
     /// The sampler.
     pub sampler: SamplerConfig,
-    /// Noise levels, falling to 0.
+    /// The name of the grid.
+    pub grid: GridConfig,
+    /// Its noise levels, falling to 0.
     pub levels: Vec<f64>,
     /// The seed of every draw.
     pub seed: u64,
 }
 
 impl SamplingPlan {
-    /// The plan of a config, with what the command line puts over it.
+    /// The plan of a run's config, with what the command line puts over it.
     ///
     /// # Errors
     ///
-    /// A sampler or grid that does not parse, and levels that do not fall.
-    pub fn new(config: &EvaluationConfig, flags: &Sampling, seed: u64) -> Result<Self, Error> {
+    /// A sampler or grid that does not parse, levels that do not fall, a localized grid without its curve.
+    pub fn new(localization: &Localization, flags: &Sampling, seed: u64) -> Result<Self, Error> {
+        let config: &EvaluationConfig = &localization.run.config.evaluation;
         let sampler = match &flags.sampler {
             Some(text) => parse_choice("sampler", text)?,
             None => config.sampler,
@@ -41,8 +45,20 @@ impl SamplingPlan {
             None => config.grid,
         };
         let steps = flags.steps.map_or(config.steps, |steps| steps as usize);
-        let levels = grid.levels(config.sigma_min, config.sigma_max, steps)?;
-        Ok(Self { sampler, levels, seed })
+        let levels = if !grid.is_localized() {
+            let (sigma_min, sigma_max) = (flags.sigma_min, flags.sigma_max);
+            grid.levels(sigma_min.unwrap_or(config.sigma_min), sigma_max.unwrap_or(config.sigma_max), steps)?
+        } else if flags.sigma_min.or(flags.sigma_max).is_none() {
+            localization.levels(grid, &sampler, steps)?
+        } else {
+            return Err(Error::range_of_localized_grid(grid.name()));
+        };
+        Ok(Self { sampler, grid, levels, seed })
+    }
+
+    /// The greatest noise level, and the least above 0.
+    pub fn range(&self) -> (f64, f64) {
+        (self.levels[0], self.levels[self.levels.len() - 2])
     }
 
     /// The samples of these indices in original coordinates; `go_on` is asked between steps.
@@ -90,11 +106,11 @@ impl SamplingPlan {
     }
 }
 
-/// A choice given on the command line: a bare name, or JSON with settings.
+/// A choice given on the command line: a bare name, whose words may be joined by hyphens, or JSON with settings.
 fn parse_choice<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
     let value = match serde_json::from_str(text) {
         Ok(value @ serde_json::Value::Object(_)) => value,
-        _ => serde_json::Value::String(text.to_string()),
+        _ => serde_json::Value::String(text.replace('-', "_")),
     };
     serde_json::from_value(value).map_err(|error| Error::choice(what, text, &error))
 }

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::config::MethodConfig;
 use crate::error::Error;
 use crate::interruption::Deadline;
+use crate::localized::Localization;
 use crate::outputs;
 use crate::problem::Problem;
 use crate::progress::Progress;
@@ -64,7 +65,11 @@ impl TrainingRun {
                 TrainingState::from_files(&self.record.config.training, network, &loaded.files)?
             }
         };
-        if self.train(&mut state, directory)? == Ending::Interrupted {
+        let trained = match self.train(&mut state, directory) {
+            Err(error) if error.is_interruption() => Ending::Interrupted,
+            trained => trained?,
+        };
+        if trained == Ending::Interrupted {
             let (step, path) = (state.progress.step, directory.path().display());
             info!("stopped at step {step}; `train resume {path}` goes on");
             return Ok(Ending::Interrupted);
@@ -91,16 +96,22 @@ impl TrainingRun {
         Ok(TrainingState::new(training, network))
     }
 
-    fn objective(&self) -> DenoisingScoreMatching {
+    /// The localization curve of the run's data, which is kept in its directory.
+    pub fn localization<'a>(&'a self, directory: &'a RunDirectory, go_on: &'a dyn Fn() -> bool) -> Localization<'a> {
+        let (run, problem) = (&self.record, Some(&self.problem));
+        Localization { run, directory: Some(directory), problem, go_on, quiet: self.quiet }
+    }
+
+    fn objective(&self, localization: &Localization) -> Result<DenoisingScoreMatching, Error> {
         let MethodConfig::DenoisingScoreMatching(method) = &self.record.config.method;
-        DenoisingScoreMatching {
+        Ok(DenoisingScoreMatching {
             source: self.problem.source.clone(),
-            noise_levels: method.noise_levels,
+            noise_levels: localization.noise_levels(&method.noise_levels)?,
             loss: method.loss,
             sigma_data: self.record.data.sigma_data,
             batch: self.record.config.training.batch,
             seed: self.record.config.seed,
-        }
+        })
     }
 
     fn train(
@@ -112,7 +123,10 @@ impl TrainingRun {
         if state.progress.step >= config.training.steps {
             return Ok(Ending::Finished);
         }
-        let objective = self.objective();
+        let go_on = || !self.deadline.reached();
+        let localization = self.localization(directory, &go_on);
+        let objective = self.objective(&localization)?;
+        let watch = Watch::new(self, &localization)?;
         let first_step = state.progress.step + 1;
         let open = || TensorBoard::open(directory.path(), first_step, SystemTime::now());
         let tensorboard = config.output.tensorboard.then(open).transpose()?;
@@ -120,7 +134,7 @@ impl TrainingRun {
         let mut observer = Observer {
             run: self,
             held_out: objective.held_out(&self.problem.held_out, HELD_OUT_COUNT),
-            watch: Watch::new(self)?,
+            watch,
             progress: Progress::new(config.training.steps, state.progress.step, "training", self.quiet),
             tensorboard,
             elapsed_before: elapsed_before(directory)?,

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::arguments::Sampling;
 use crate::error::Error;
+use crate::localized::Localization;
 use crate::sampling::SamplingPlan;
 use crate::training_run::TrainingRun;
 
@@ -87,8 +88,8 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// A sampler or grid that does not fit.
-    pub fn new(run: &TrainingRun) -> Result<Option<Self>, Error> {
+    /// A sampler or grid that does not fit, an interruption.
+    pub fn new(run: &TrainingRun, localization: &Localization) -> Result<Option<Self>, Error> {
         let config = &run.record.config;
         let Some(watch) = &config.evaluation.watch else { return Ok(None) };
         let points = &run.problem.held_out;
@@ -101,7 +102,7 @@ impl Watch {
             metrics: watch.metrics.clone(),
             count: watch.count,
             every: watch.every.unwrap_or(config.output.checkpoint_every),
-            plan: SamplingPlan::new(&config.evaluation, &Sampling::default(), config.seed)?,
+            plan: SamplingPlan::new(localization, &Sampling::default(), config.seed)?,
             directions: random_directions(DIRECTIONS, points.ncols(), config.seed),
             sinkhorn: Settings {
                 epsilon: Epsilon::Absolute(EPSILON * mean_cost),

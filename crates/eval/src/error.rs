@@ -1,6 +1,7 @@
 //! What can be wrong with an evaluation.
 
 use brenier_measure::{MeasureError, Points};
+use brenier_model::SamplerError;
 use brenier_transport::TransportError;
 use thiserror::Error;
 
@@ -62,6 +63,18 @@ pub enum EvalError {
         /// Its value.
         sigma: f64,
     },
+    /// Data points that are all one point.
+    #[error(
+        "the {count} data points looked at are all equal, so there is nothing to localize and every sampling grid is as good: \
+         take grid `karras`"
+    )]
+    NoSpread {
+        /// How many points.
+        count: usize,
+    },
+    /// A sampling grid without steps.
+    #[error("a sampling grid of 0 steps; give at least 1")]
+    NoSteps,
     /// A denoiser whose answer is NaN or infinite.
     #[error(
         "the denoiser answers with NaN or infinity at noise level {sigma}; take an earlier checkpoint, or lower the learning rate"
@@ -69,6 +82,77 @@ pub enum EvalError {
     Denoiser {
         /// The noise level.
         sigma: f64,
+    },
+    /// A signal-to-noise ratio outside (0, ∞).
+    #[error("the signal-to-noise ratio is {value}; it must be positive and finite")]
+    Snr {
+        /// Its value.
+        value: f64,
+    },
+    /// A time outside (0, ∞).
+    #[error("a time or step of the chain is {value}; it must be positive and finite")]
+    Time {
+        /// Its value.
+        value: f64,
+    },
+    /// An inverse temperature outside (0, ∞).
+    #[error("the inverse temperature β is {value}; it must be positive and finite")]
+    Beta {
+        /// Its value.
+        value: f64,
+    },
+    /// A richness below 1.
+    #[error("the richness M is {value}; a perturbation has M ≥ 1, and 1 is a shift")]
+    Richness {
+        /// Its value.
+        value: f64,
+    },
+    /// Too few draws for a standard error.
+    #[error("{count} draws of the noisy law have no standard error; ask for at least two, better for thousands")]
+    Draws {
+        /// How many.
+        count: usize,
+    },
+    /// Quadrature asked for in more than one dimension.
+    #[error("quadrature is made for the line, and this measure has dimension {dim}; use Monte Carlo")]
+    NotALine {
+        /// The dimension.
+        dim: usize,
+    },
+    /// A posterior with a number that is NaN or infinite.
+    #[error(
+        "the posterior at signal-to-noise ratio {snr} and y = {y} has a density, mean or covariance that is NaN or \
+         infinite; rescale the data"
+    )]
+    Posterior {
+        /// The signal-to-noise ratio.
+        snr: f64,
+        /// The place.
+        y: f64,
+    },
+    /// A posterior covariance whose norm is NaN or infinite.
+    #[error(
+        "the posterior covariance at signal-to-noise ratio {snr} has norm {value} at draw {row}; rescale \
+         data whose coordinates lie too far apart for f64, and of a network that has diverged take an earlier checkpoint"
+    )]
+    Localization {
+        /// The signal-to-noise ratio.
+        snr: f64,
+        /// The draw, from 0.
+        row: usize,
+        /// The norm.
+        value: f64,
+    },
+    /// A density that does not integrate to one.
+    #[error(
+        "the density at signal-to-noise ratio {snr} integrates to {mass} instead of 1, so the posterior is not that of the \
+         draws; use Monte Carlo"
+    )]
+    Mass {
+        /// The signal-to-noise ratio.
+        snr: f64,
+        /// Its integral.
+        mass: f64,
     },
     /// The watcher of the work asked for a stop.
     #[error("interrupted before the end")]
@@ -158,6 +242,54 @@ pub enum EvalError {
         /// The row, from 0.
         row: usize,
     },
+    /// A parameter of a chain out of range.
+    #[error("{name} is {value}; it must be {expected}")]
+    ChainParameter {
+        /// Which parameter.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A chain that ends where nothing but noise is left in f64.
+    #[error(
+        "{steps} steps of size {eta} go to time {horizon}, where the signal is e^-{horizon}; lower the steps or the size so \
+         that their product is at most {most}"
+    )]
+    ChainHorizon {
+        /// The number of steps.
+        steps: usize,
+        /// The step size.
+        eta: f64,
+        /// Their product.
+        horizon: f64,
+        /// The most it may be.
+        most: f64,
+    },
+    /// A start or a denoiser that does not live in the space of the target.
+    #[error("{name} has dimension {found}, the target {expected}; both must live in one space")]
+    ChainDimension {
+        /// What it is.
+        name: &'static str,
+        /// Its dimension.
+        found: usize,
+        /// That of the target.
+        expected: usize,
+    },
+    /// A chain that left the numbers.
+    #[error("{direction} chain: particle {index} became {value}; take a smaller step size, and as many more steps")]
+    ChainDiverged {
+        /// Which chain.
+        direction: &'static str,
+        /// Which particle.
+        index: u64,
+        /// What it became.
+        value: f64,
+    },
+    /// A sampler that refused.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
     /// A pooled covariance whose eigenvalues were not found.
     #[error(
         "the covariance of both samples together has no eigenvalues that f64 can find; their coordinates may lie too far \

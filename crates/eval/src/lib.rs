@@ -7,17 +7,21 @@
 //! - [`mode_coverage()`]: which modes of a mixture the samples reach, and in what shares;
 //! - [`brenier_map`]: a Brenier map against a known one, against exact transport, and its Jacobian;
 //! - [`kl_classifier()`]: a lower bound of KL between two samples, by a classifier;
+//! - [`chain`]: diffuse, then denoise, with exact scores or those of a network;
+//! - [`localization`]: where denoising is hard: curvature and multi-scale complexity of a noisy law;
 //! - [`on_device`]: distances as differentiable tensor operations, for training to watch;
-//! - [`figures`]: points, densities, image grids and curves as PNG.
+//! - [`figures`]: points, densities, image grids, curves, localization and paths as PNG or SVG.
 //!
 //! Everything but the denoiser itself and [`on_device`] is computed in f64 on the host, and every result is a function
 //! of its arguments and the seed: the number of threads does not enter.
 
 pub mod brenier_map;
+pub mod chain;
 pub mod classes;
 pub mod denoising_loss;
 pub mod figures;
 pub mod kl_classifier;
+pub mod localization;
 pub mod mode_coverage;
 pub mod on_device;
 

@@ -2,6 +2,9 @@
 //!
 //! Every grid of N steps ends like this: the last step goes from σ_min to 0, where the samplers of second order
 //! fall back to one Euler step, which is the posterior mean.
+//!
+//! A localized grid is a function of the data and of the solver, which a range of noise levels does not know: [`GridConfig`] names it, and
+//! whoever has the data makes its levels.
 
 use brenier_measure::NoiseSchedule;
 use schemars::JsonSchema;
@@ -28,6 +31,11 @@ pub enum GridConfig {
         /// The schedule whose time it is.
         schedule: NoiseSchedule,
     },
+    /// Where the posterior covariance of the training data asks a solver to step, by a closed formula for each solver. The range of
+    /// noise levels comes from the data as well: neither `sigma_min` nor `sigma_max` is used.
+    Localized,
+    /// The localized grid, refined for a solver and its number of steps on a kernel density of the training data.
+    LocalizedOptimized,
 }
 
 fn seven() -> f64 {
@@ -81,14 +89,35 @@ pub enum GridError {
         /// Where two neighbours coincide.
         level: f64,
     },
+    /// A grid that a range does not determine.
+    #[error(
+        "the levels of the grid `{0}` come from data and a solver, not from sigma_min and sigma_max; take them from the data's curve"
+    )]
+    Localized(&'static str),
 }
 
 impl GridConfig {
+    /// The name of the grid in a config.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Karras { .. } => "karras",
+            Self::LogSnr => "log_snr",
+            Self::Time { .. } => "time",
+            Self::Localized => "localized",
+            Self::LocalizedOptimized => "localized_optimized",
+        }
+    }
+
+    /// Whether the levels come from data and a solver, so that [`levels`](Self::levels) cannot give them.
+    pub fn is_localized(&self) -> bool {
+        matches!(self, Self::Localized | Self::LocalizedOptimized)
+    }
+
     /// The `steps + 1` noise levels, decreasing from `sigma_max` over `sigma_min` to 0; one step goes from `sigma_max` to 0.
     ///
     /// # Errors
     ///
-    /// No steps, `sigma_min >= sigma_max`, or a number that is not positive and finite.
+    /// No steps, `sigma_min >= sigma_max`, a number that is not positive and finite, or a localized grid.
     pub fn levels(&self, sigma_min: f64, sigma_max: f64, steps: usize) -> Result<Vec<f64>, GridError> {
         if steps == 0 {
             return Err(GridError::Steps);
@@ -113,6 +142,7 @@ impl GridConfig {
                 let (first, last) = (schedule.time_of_noise_level(sigma_max), schedule.time_of_noise_level(sigma_min));
                 Box::new(move |fraction| schedule.noise_level(between(first, last, fraction)))
             }
+            Self::Localized | Self::LocalizedOptimized => return Err(GridError::Localized(self.name())),
         };
         let mut levels = vec![sigma_max];
         levels.extend((1..steps).map(
@@ -173,6 +203,7 @@ mod tests {
         assert!(matches!(levels(0.1, f64::NAN, 5), Err(GridError::Level { name: "sigma_max", .. })));
         assert_eq!(GridConfig::Karras { rho: 0.0 }.levels(0.1, 1.0, 5), Err(GridError::Rho(0.0)));
         assert!(matches!(levels(1.0, 1.0 + 1e-15, 100), Err(GridError::Resolution { .. })));
+        assert_eq!(GridConfig::Localized.levels(0.1, 1.0, 5), Err(GridError::Localized("localized")));
     }
 
     #[test]
@@ -183,14 +214,19 @@ mod tests {
             (r#"{"karras": {"rho": 3.0}}"#, GridConfig::Karras { rho: 3.0 }),
             (r#""log_snr""#, GridConfig::LogSnr),
             (r#"{"time": {"schedule": {"ornstein_uhlenbeck": {}}}}"#, GridConfig::Time { schedule: OU }),
+            (r#""localized""#, GridConfig::Localized),
+            (r#""localized_optimized""#, GridConfig::LocalizedOptimized),
         ] {
             let read: GridConfig = serde_json::from_str(text).unwrap();
             assert_eq!(read, grid);
+            assert!(text.contains(read.name()));
             let written = serde_json::to_string(&read).unwrap();
             assert_eq!(serde_json::from_str::<GridConfig>(&written).unwrap(), grid);
         }
         let error = serde_json::from_str::<GridConfig>(r#""karas""#).unwrap_err().to_string();
-        assert!(error.contains("unknown variant `karas`, expected one of `karras`, `log_snr`, `time`"), "{error}");
+        let expected =
+            "unknown variant `karas`, expected one of `karras`, `log_snr`, `time`, `localized`, `localized_optimized`";
+        assert!(error.contains(expected), "{error}");
         let error = serde_json::from_str::<GridConfig>(r#""time""#).unwrap_err().to_string();
         assert!(error.contains("missing field `schedule`"), "{error}");
     }

@@ -92,6 +92,17 @@ pub trait ScoreJacobian: Denoiser {
     /// y `[n, d]`, σ `[n]`, tangents `[k·n, d]` (the first n rows are the first direction of every point) `-> [n, d]`,
     /// `[k·n, d]`.
     fn score_jvp(&self, y: Tensor<2>, sigma: Tensor<1>, tangents: Tensor<2>) -> (Tensor<2>, Tensor<2>);
+
+    /// `D(y, σ)` and `∂D(y, σ)·v` for k directions at every point; shapes as for [`score_jvp`](Self::score_jvp).
+    ///
+    /// By Tweedie's formula `∂D = I + σ²∇²log p`, which is what this computes unless overridden: far above the scale of the
+    /// data `∂D` is a small difference of large numbers, so implementations form it directly where they can.
+    fn denoise_jvp(&self, y: Tensor<2>, sigma: Tensor<1>, tangents: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let k = tangents.dims()[0] / y.dims()[0];
+        let variance = sigma.clone().square().unsqueeze_dim::<2>(1);
+        let (score, moved) = self.score_jvp(y.clone(), sigma, tangents.clone());
+        (y + score * variance.clone(), tangents + moved * variance.repeat_dim(0, k))
+    }
 }
 
 /// `D(y, σ) = c_skip y + c_out F(c_in y, c_noise)`, F a network; Karras et al. (2206.00364), equation 7.
@@ -207,6 +218,10 @@ impl ScoreJacobian for ScoreNetwork {
     fn score_jvp(&self, y: Tensor<2>, sigma: Tensor<1>, tangents: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let c = self.coefficients(sigma);
         self.jvp_of(y, tangents, c.score_skip, c.score_out, c.c_in, c.c_noise)
+    }
+
+    fn denoise_jvp(&self, y: Tensor<2>, sigma: Tensor<1>, tangents: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        self.jvp(y, sigma, tangents)
     }
 }
 

@@ -8,7 +8,8 @@ use brenier_training::{LearningRate, LossConfig, NoiseLevels};
 
 use super::check::Problem;
 use super::tree::Node;
-use super::{Config, MethodConfig};
+use super::{Config, MethodConfig, NoiseLevelsConfig};
+use crate::localized;
 
 /// Every mistake in a config whose types are right, each at its place in `tree`.
 pub fn problems(config: &Config, tree: &Node) -> Vec<Problem> {
@@ -16,11 +17,22 @@ pub fn problems(config: &Config, tree: &Node) -> Vec<Problem> {
     reader.name(&config.name);
     reader.target(&config.target);
     let MethodConfig::DenoisingScoreMatching(method) = &config.method;
-    reader.noise_levels(&method.noise_levels);
+    let path = "method.denoising_score_matching.noise_levels";
+    match &method.noise_levels {
+        NoiseLevelsConfig::Given(levels) => reader.noise_levels(path, levels),
+        NoiseLevelsConfig::FromData(from_data) => {
+            reader.noise_levels(&format!("{path}.localized.floor"), from_data.parts().1);
+        }
+    }
     reader.loss(&method.loss);
     reader.training(config);
     let evaluation = &config.evaluation;
-    if reader.increasing("evaluation", "sigma_min", evaluation.sigma_min, "sigma_max", evaluation.sigma_max)
+    let range = reader.increasing("evaluation", "sigma_min", evaluation.sigma_min, "sigma_max", evaluation.sigma_max);
+    if evaluation.grid.is_localized() {
+        if let Err(reason) = localized::solver(evaluation.grid, &evaluation.sampler) {
+            reader.report("evaluation.grid", format!("{reason}; choose another grid or another sampler"));
+        }
+    } else if range
         && let Err(error) = evaluation.grid.levels(evaluation.sigma_min, evaluation.sigma_max, evaluation.steps)
     {
         reader.report("evaluation.grid", error.to_string());
@@ -100,8 +112,7 @@ impl Reader<'_> {
         self.report(path, message);
     }
 
-    fn noise_levels(&mut self, noise_levels: &NoiseLevels) {
-        let path = "method.denoising_score_matching.noise_levels";
+    fn noise_levels(&mut self, path: &str, noise_levels: &NoiseLevels) {
         match noise_levels {
             NoiseLevels::LogNormal { .. } => {}
             NoiseLevels::LogUniform { sigma_min, sigma_max } => {
@@ -111,6 +122,13 @@ impl Reader<'_> {
                 let path = format!("{path}.uniform_time");
                 self.increasing(&path, "t_min", *t_min, "t_max", *t_max);
                 self.schedule(&format!("{path}.schedule"), schedule);
+            }
+            NoiseLevels::Tabulated { sigma } => {
+                let sound = |i: usize| sigma[i] > 0.0 && (i == 0 || sigma[i] >= sigma[i - 1]);
+                if let Some(i) = (0..sigma.len()).find(|&i| !sound(i)) {
+                    let message = format!("expected positive numbers, none below the one before, found {}", sigma[i]);
+                    self.report(&format!("{path}.tabulated.sigma.{i}"), message);
+                }
             }
         }
     }

@@ -41,7 +41,7 @@ pub fn init(path: &Path) -> Result<String, DataError> {
             preconditioning: Preconditioning::Edm,
             // Karras et al. take -1.2 for data of sd ½. Images at sd 1 have their detail one factor of two higher; in
             // few dimensions detail is finer, and the low levels matter more.
-            noise_levels: NoiseLevels::LogNormal { mean: if dim > 3 { -0.5 } else { -1.2 }, sd: 1.2 },
+            noise_levels: NoiseLevels::LogNormal { mean: if dim > 3 { -0.5 } else { -1.2 }, sd: 1.2 }.into(),
             loss: LossConfig::AllScales { weighting: Weighting::Edm, antithetic: true },
         }),
         training: TrainingConfig {

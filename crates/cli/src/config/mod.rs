@@ -83,9 +83,59 @@ pub struct DenoisingScoreMatchingConfig {
     /// How the network's output becomes a denoised point.
     pub preconditioning: Preconditioning,
     /// The distribution of the noise levels trained on.
-    pub noise_levels: NoiseLevels,
+    pub noise_levels: NoiseLevelsConfig,
     /// The loss.
     pub loss: LossConfig,
+}
+
+/// How the noise level σ of each training point is drawn, in standardised coordinates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum NoiseLevelsConfig {
+    /// A distribution that the config holds.
+    Given(NoiseLevels),
+    /// A distribution that comes from the training data.
+    FromData(NoiseLevelsFromData),
+}
+
+/// A distribution of noise levels that comes from the training data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum NoiseLevelsFromData {
+    /// A share where the posterior covariance of the data says that the denoiser changes, and the rest of a floor, so that no level
+    /// at which a sampler may stop is left out.
+    Localized {
+        /// The share.
+        #[serde(default = "half")]
+        #[schemars(extend("exclusiveMinimum" = 0.0), range(max = 1.0))]
+        share: f64,
+        /// The floor.
+        #[serde(default = "edm")]
+        floor: NoiseLevels,
+    },
+}
+
+impl NoiseLevelsFromData {
+    /// The share and the floor.
+    pub fn parts(&self) -> (f64, &NoiseLevels) {
+        let Self::Localized { share, floor } = self;
+        (*share, floor)
+    }
+}
+
+impl From<NoiseLevels> for NoiseLevelsConfig {
+    fn from(levels: NoiseLevels) -> Self {
+        Self::Given(levels)
+    }
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+/// The distribution of Karras et al. (2206.00364).
+fn edm() -> NoiseLevels {
+    NoiseLevels::LogNormal { mean: -1.2, sd: 1.2 }
 }
 
 /// How the result of a run is sampled and judged.
@@ -99,10 +149,10 @@ pub struct EvaluationConfig {
     pub sampler: SamplerConfig,
     /// How the noise levels of the sampler are spaced.
     pub grid: GridConfig,
-    /// The least noise level, in standardised coordinates; the last step goes from there to 0.
+    /// The least noise level, in standardised coordinates; the last step goes from there to 0. A localized grid has its own.
     #[schemars(range(min = 1e-6))]
     pub sigma_min: f64,
-    /// The greatest noise level, where sampling starts.
+    /// The greatest noise level, where sampling starts. A localized grid has its own.
     #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0.0))]
     pub sigma_max: f64,
     /// The number of steps of the sampler.

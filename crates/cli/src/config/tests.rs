@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::difference::difference;
 use super::set::Override;
-use super::{Config, ConfigError, load, parse, schema};
+use super::{Config, ConfigError, load, load_target, parse, schema};
 
 /// A config of the smallest kind: one key a line, so that a line number in a message is easy to check.
 const TEXT: &str = r#"{
@@ -148,6 +148,25 @@ fn less_likely_mistakes_speak_too() {
         message(r#""sigma_max": 80"#, r#""sigma_max": 1e999"#),
         "ring.json:19:18: the number 1e999 is too large"
     );
+    assert_eq!(
+        message(r#""sigma_max": 80"#, r#""sigma_max": 80, "grid": "localized", "sampler": "langevin_chain""#),
+        "ring.json:19:30: `evaluation.grid`: the grid `localized` places the steps of a solver, and those of `langevin_chain` are \
+         equal in time; choose another grid or another sampler"
+    );
+    assert_eq!(
+        message(r#"{"log_normal": {"mean": -1.2, "sd": 1.2}}"#, r#"{"localized": {"shares": 0.5}}"#),
+        "ring.json:7:36: `method.denoising_score_matching.noise_levels.localized.shares`: unknown key; did you mean `share`?"
+    );
+    assert_eq!(
+        message(r#"{"log_normal": {"mean": -1.2, "sd": 1.2}}"#, r#""localized""#),
+        "ring.json:7:21: `method.denoising_score_matching.noise_levels`: `localized` takes settings: write {\"localized\": {}}, \
+         found \"localized\""
+    );
+    assert_eq!(
+        message(r#"{"log_normal": {"mean": -1.2, "sd": 1.2}}"#, r#"{"tabulated": {"sigma": [0.1, 0.2, 0.15]}}"#),
+        "ring.json:7:56: `method.denoising_score_matching.noise_levels.tabulated.sigma.2`: expected positive numbers, none below \
+         the one before, found 0.15"
+    );
     assert_eq!(message(r#""name": "ring""#, r#""name": "../ring""#).split(", found ").nth(1), Some("\"../ring\""));
     assert_eq!(message("\"evaluation\": {", "\"evaluation\": 5, \"x\": {").lines().count(), 3);
 }
@@ -242,6 +261,23 @@ fn a_file_that_is_no_config_says_what_it_is() {
 }
 
 #[test]
+fn localized_noise_levels_and_grids_read_back_as_they_were_written() {
+    let levels = r#"{"localized": {"share": 0.3, "floor": {"log_uniform": {"sigma_min": 0.01, "sigma_max": 9.0}}}}"#;
+    let text = TEXT.replace(r#"{"log_normal": {"mean": -1.2, "sd": 1.2}}"#, levels);
+    let config = with_sets(&text, &["evaluation.grid=localized_optimized"]).unwrap_or_else(|error| panic!("{error}"));
+    let value = config.to_value();
+    let kept = value.pointer("/method/denoising_score_matching/noise_levels").unwrap();
+    assert_eq!(*kept, serde_json::from_str::<Value>(levels).unwrap());
+    assert_eq!(value.pointer("/evaluation/grid"), Some(&Value::from("localized_optimized")));
+    assert_eq!(with_sets(&value.to_string(), &[]).unwrap_or_else(|error| panic!("{error}")), config);
+    // Without settings it is half and half with the distribution of Karras et al.
+    let text = text.replace(levels, r#"{"localized": {}}"#);
+    let value = with_sets(&text, &[]).unwrap_or_else(|error| panic!("{error}")).to_value();
+    let edm = serde_json::json!({"localized": {"share": 0.5, "floor": {"log_normal": {"mean": -1.2, "sd": 1.2}}}});
+    assert_eq!(value.pointer("/method/denoising_score_matching/noise_levels"), Some(&edm));
+}
+
+#[test]
 fn paths_are_stored_absolute_and_a_stored_config_reads_back() {
     let config = config();
     assert!(config.output.directory.is_absolute());
@@ -303,6 +339,20 @@ fn every_shipped_config_loads_and_names_its_schema() {
         }
     }
     assert!(found >= 8, "{found} configs");
+}
+
+#[test]
+fn every_shipped_target_loads() {
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(workspace().join("configs/localization")).unwrap() {
+        let path = file.unwrap().path();
+        let target = load_target(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(target.build_exact().unwrap().unwrap().sampler.dim(), 1, "{}", path.display());
+        names.push(path.file_stem().unwrap().to_string_lossy().into_owned());
+    }
+    names.sort();
+    let examples = ["four_component_mixture", "gaussian", "point_mass", "spike_and_gaussian", "two_points", "uniform"];
+    assert_eq!(names, examples);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::arguments::DensityArguments;
 use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::model_density::{ModelDensity, TILE};
+use crate::output_file;
 use crate::progress::Progress;
 use crate::record::OpenedRun;
 use crate::stdout::say;
@@ -19,6 +20,7 @@ use crate::verbs::Context;
 /// The error is that of a random trace, above 32 dimensions; 0 where the trace is exact.
 pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, Error> {
     let format = Format::of_path(&arguments.out)?;
+    output_file::check(&arguments.out, &[&arguments.input])?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let run = OpenedRun::open(&arguments.opened.run, arguments.opened.checkpoint, &device)?;
     let (config, data) = (&run.record.config, &run.record.data);

@@ -24,8 +24,9 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     let problem = Problem::new(config)?;
     run.record.check_data(&problem.data)?;
     let seed = arguments.opened.seed.unwrap_or(config.seed);
-    let plan = SamplingPlan::new(&config.evaluation, &arguments.sampling, seed)?;
     let go_on = || !interruption::asked();
+    let localization = run.localization(Some(&problem), &go_on, context.quiet);
+    let plan = SamplingPlan::new(&localization, &arguments.sampling, seed)?;
     let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
     let samples = plan.draw_all(&run.network, &run.record.data, count, &device, &go_on)?;
     let judge = Judge {

@@ -1,10 +1,12 @@
 //! The verbs of `train`, one file each.
 
+mod chain;
 mod check;
 mod density;
 mod devices;
 mod evaluate;
 mod init;
+mod localize;
 mod metrics;
 mod resume;
 mod run;
@@ -41,7 +43,9 @@ pub fn execute(verb: Verb, context: &Context) -> Result<Exit, Error> {
         Verb::Evaluate(arguments) => evaluate::evaluate(&arguments, context),
         Verb::Metrics(arguments) => metrics::metrics(&arguments, context),
         Verb::Density(arguments) => density::density(&arguments, context),
-        Verb::Check(arguments) => check::check(&arguments),
+        Verb::Localize(arguments) => localize::localize(&arguments, context),
+        Verb::Chain(arguments) => chain::chain(&arguments, context),
+        Verb::Check(arguments) => check::check(&arguments, context),
         Verb::Schema => schema::schema(),
         Verb::Devices(arguments) => devices::devices(&arguments),
         Verb::Completions { shell } => schema::completions(shell),

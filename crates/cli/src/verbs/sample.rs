@@ -23,16 +23,16 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let run = OpenedRun::open(&arguments.opened.run, arguments.opened.checkpoint, &device)?;
     let data = &run.record.data;
-    let config = &run.record.config;
-    let seed = arguments.opened.seed.unwrap_or(config.seed);
-    let plan = SamplingPlan::new(&config.evaluation, &arguments.sampling, seed)?;
+    let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);
+    let go_on = || !interruption::asked();
     if is_png && (data.image_shape.is_none() && data.dim != 2) {
         return Err(Error::no_picture(&arguments.out, data.dim));
     }
     if is_png && arguments.count > MOST_IMAGES {
         return Err(Error::too_many_for_picture(arguments.count, MOST_IMAGES));
     }
-    let go_on = || !interruption::asked();
+    let localization = run.localization(None, &go_on, context.quiet);
+    let plan = SamplingPlan::new(&localization, &arguments.sampling, seed)?;
     let mut progress = Progress::new(arguments.count, 0, "sampling", context.quiet);
     match format {
         Some(format) => {
@@ -52,7 +52,8 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     progress.finish();
     let summary = json!({
         "count": arguments.count, "dim": data.dim, "seed": seed, "checkpoint": run.step,
-        "out": arguments.out.display().to_string(), "steps": plan.levels.len() - 1,
+        "out": arguments.out.display().to_string(), "sampler": plan.sampler, "grid": plan.grid,
+        "sigma_max": plan.range().0, "sigma_min": plan.range().1, "steps": plan.levels.len() - 1,
     });
     if arguments.json {
         say(&format!("{summary}\n"))?;

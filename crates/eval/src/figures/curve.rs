@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use kuva::TickFormat;
-use kuva::plot::LinePlot;
 use kuva::plot::legend::LegendPosition;
+use kuva::plot::{BandPlot, LinePlot};
 use kuva::render::plots::Plot;
 
-use super::{COLOURS, FigureError, draw, layout};
+use super::dashes::{Frame, PATTERN, dashes};
+use super::{COLOURS, FigureError, Format, draw, entry, layout};
 
 /// What the axes of a figure say and how they are divided.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +38,7 @@ pub struct Curve<'a> {
     pub dashed: bool,
 }
 
-/// Curves in one pair of axes, as a PNG of `size` = [width, height] pixels.
+/// Curves in one pair of axes, `size` = [width, height] pixels.
 ///
 /// A point that is not finite, or not positive on a logarithmic axis, is left out; the curve goes on after it.
 /// A logarithmic axis over less than a factor of five would have one tick or none: it is drawn linearly.
@@ -45,10 +46,10 @@ pub struct Curve<'a> {
 /// # Errors
 ///
 /// No point that can be drawn, a size out of range.
-pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2]) -> Result<Vec<u8>, FigureError> {
+pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2], format: Format) -> Result<Vec<u8>, FigureError> {
     let drawable = |value: f64, log: bool| value.is_finite() && (!log || value > 0.0);
-    let mut plots: Vec<Plot> = Vec::new();
-    let mut drawn: Vec<Vec<(f64, f64)>> = Vec::new();
+    // Of each curve that has points: its index, its points, and the edges of its band.
+    let mut found = Vec::new();
     let (mut x_range, mut y_range) = ([f64::INFINITY, f64::NEG_INFINITY], [f64::INFINITY, f64::NEG_INFINITY]);
     for (index, curve) in curves.iter().enumerate() {
         let (mut points, mut low, mut high) = (Vec::new(), Vec::new(), Vec::new());
@@ -70,18 +71,9 @@ pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2]) -> Result<Vec<u8>
         if points.is_empty() {
             continue;
         }
-        drawn.push(points.clone());
-        let mut plot = LinePlot::new()
-            .with_data(points)
-            .with_color(COLOURS[index % COLOURS.len()])
-            .with_stroke_width(2.0)
-            .with_legend(curve.name);
-        if curve.band.is_some() {
-            plot = plot.with_band(low, high);
-        }
-        plots.push(if curve.dashed { plot.with_dashed() } else { plot }.into());
+        found.push((index, points, low, high));
     }
-    if plots.is_empty() {
+    if found.is_empty() {
         return Err(FigureError::Empty { title: axes.title.to_owned() });
     }
     let ticks_fit = |[low, high]: [f64; 2]| high >= 5.0 * low;
@@ -91,6 +83,21 @@ pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2]) -> Result<Vec<u8>
         x_range[0] = 0.0;
     }
     let (x_range, y_range) = (margins(x_range, log_x, 0.0), margins(y_range, log_y, 0.05));
+    let pixels = [0.4 * size[0] as f64, 0.4 * size[1] as f64];
+    let frame = Frame { x: x_range, y: y_range, log_x, log_y, pixels };
+    let (mut plots, mut entries, mut drawn) = (Vec::<Plot>::new(), Vec::new(), Vec::new());
+    for (index, points, low, high) in found {
+        let (curve, colour) = (&curves[index], COLOURS[index % COLOURS.len()]);
+        if curve.band.is_some() {
+            plots.push(BandPlot::new(points.iter().map(|point| point.0), low, high).with_color(colour).into());
+        }
+        let pattern: &[f64] = if curve.dashed { &PATTERN } else { &[] };
+        for dash in dashes(&points, pattern, &frame) {
+            plots.push(LinePlot::new().with_data(dash).with_color(colour).with_stroke_width(2.0).into());
+        }
+        entries.push(entry(curve.name, colour, curve.dashed));
+        drawn.push(points);
+    }
     let along = |value: f64, [low, high]: [f64; 2], log: bool| match log {
         true => (value / low).ln() / (high / low).ln(),
         false => (value - low) / (high - low),
@@ -101,6 +108,7 @@ pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2]) -> Result<Vec<u8>
     let mut layout = layout(&plots, x_range, y_range)
         .with_x_label(axes.x)
         .with_y_label(axes.y)
+        .with_legend_entries(entries)
         .with_legend_position(emptiest_corner(&drawn));
     if log_x {
         layout = layout.with_log_x().with_x_tick_format(TickFormat::Custom(Arc::new(decimal)));
@@ -108,7 +116,7 @@ pub fn curves(axes: &Axes, curves: &[Curve], size: [usize; 2]) -> Result<Vec<u8>
     if log_y {
         layout = layout.with_log_y().with_y_tick_format(TickFormat::Custom(Arc::new(decimal)));
     }
-    draw(axes.title, vec![(plots, layout)], size)
+    draw(axes.title, vec![vec![(plots, layout)]], &[1.0], size, format)
 }
 
 fn widen(range: &mut [f64; 2], value: f64) {
@@ -156,7 +164,7 @@ fn margins([low, high]: [f64; 2], log: bool, share: f64) -> [f64; 2] {
 }
 
 /// A tick of a logarithmic axis: plain from 0.01 to 9999, otherwise with a power of ten.
-fn decimal(value: f64) -> String {
+pub(super) fn decimal(value: f64) -> String {
     let exponent = value.log10().floor();
     if (-2.0..4.0).contains(&exponent) {
         return format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned();
@@ -184,7 +192,8 @@ mod tests {
         let held_out = Curve { name: "held-out", points: broken, band: Some(vec![0.5; 5]), dashed: true };
         for (log_x, log_y) in [(false, false), (false, true), (true, false), (true, true)] {
             let axes = Axes { title: "loss", x: "step", y: "loss", log_x, log_y };
-            let picture = decoded(&curves(&axes, &[training.clone(), held_out.clone()], [900, 600]).unwrap());
+            let picture =
+                decoded(&curves(&axes, &[training.clone(), held_out.clone()], [900, 600], Format::Png).unwrap());
             assert_eq!(picture.dimensions(), (900, 600));
             for colour in [[0x00, 0x72, 0xb2], [0xd5, 0x5e, 0x00]] {
                 assert!(colours(&picture).contains(&colour), "{colour:?} is missing, log x {log_x}, log y {log_y}");
@@ -196,7 +205,7 @@ mod tests {
     fn a_figure_without_anything_to_draw_is_refused() {
         let axes = Axes { title: "loss", log_y: true, ..Default::default() };
         let negative = Curve { points: vec![(0.0, -1.0)], ..Default::default() };
-        let message = curves(&axes, &[negative], [900, 600]).unwrap_err().to_string();
+        let message = curves(&axes, &[negative], [900, 600], Format::Png).unwrap_err().to_string();
         assert_eq!(message, "the figure `loss` has nothing finite to draw; pass at least one finite point");
     }
 

@@ -3,7 +3,7 @@
 use brenier_measure::Points;
 use kuva::plot::{ColorMap, Heatmap};
 
-use super::{FigureError, Window, draw, layout, planar};
+use super::{FigureError, Format, Window, draw, layout, planar};
 
 /// Values on the cells of a regular grid over a window.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ impl Field {
     }
 }
 
-/// Heat maps of named fields, one panel each, as a PNG of `size` = [width, height] pixels.
+/// Heat maps of named fields, one panel each, `size` = [width, height] pixels.
 ///
 /// One colour means one value in all panels. Values that are not finite are drawn as the least.
 /// [`density_size`] is a size at which square windows fill their panels.
@@ -76,6 +76,7 @@ pub fn densities(
     axes: [&str; 2],
     panels: &[(&str, &Field)],
     size: [usize; 2],
+    format: Format,
 ) -> Result<Vec<u8>, FigureError> {
     let nothing = || FigureError::Empty { title: title.to_owned() };
     let mut ranges = Vec::with_capacity(panels.len());
@@ -112,7 +113,7 @@ pub fn densities(
             (plots, layout)
         })
         .collect();
-    draw(title, drawn, size)
+    draw(title, vec![drawn], &[1.0], size, format)
 }
 
 /// A size for so many panels with a square window each, in pixels.
@@ -146,12 +147,13 @@ mod tests {
     fn one_colour_means_one_value_in_all_panels() {
         let field = |top: f64| Field::evaluate(WINDOW, 8, |at| at.rows().into_iter().map(|x| x[0] * top).collect());
         let (low, high) = (field(0.5), field(1.0).at_least(f64::NEG_INFINITY));
-        let picture = decoded(&densities("t", ["x", "y"], &[("low", &low), ("high", &high)], [1200, 600]).unwrap());
+        let picture =
+            decoded(&densities("t", ["x", "y"], &[("low", &low), ("high", &high)], [1200, 600], Format::Png).unwrap());
         assert_eq!(picture.dimensions(), (1200, 600));
         let [left, right] = [0, 600].map(|x| image::imageops::crop_imm(&picture, x, 0, 600, 600).to_image());
         // The bright end of viridis is the largest value, and only the right panel holds it.
         let yellow = |colours: Vec<[u8; 3]>| colours.iter().any(|c| c[0] > 180 && c[1] > 180 && c[2] < 100);
         assert!(yellow(colours(&right)) && !yellow(colours(&left)));
-        assert!(densities("t", ["x", "y"], &[("nan", &field(f64::NAN))], [1200, 600]).is_err());
+        assert!(densities("t", ["x", "y"], &[("nan", &field(f64::NAN))], [1200, 600], Format::Png).is_err());
     }
 }

@@ -1,39 +1,86 @@
-//! Pictures as PNG: points, densities, image grids and curves.
+//! Pictures as PNG or SVG: points, densities, image grids, curves, localization and paths.
 //!
-//! Every function here is pure: values in, the bytes of a PNG out, of exactly the size asked for.
+//! Every function here is pure: values in, the bytes of a file out, of exactly the size asked for.
 //! [`write_atomically`] puts them on disk. Colours are those of Okabe and Ito, which stay distinct
-//! under the common colour-vision deficiencies; heat maps use viridis.
+//! under the common colour-vision deficiencies; heat maps and families of curves use viridis.
 //!
 //! # Design
 //!
 //! The plotting crate (kuva) is named in this module and below it, and nowhere else. It lays out in
-//! logical pixels; two device pixels to each keep text and thin lines sharp.
+//! logical pixels; two device pixels to each keep text and thin lines of a PNG sharp. An SVG has the
+//! logical size and scales with the page.
 
 use std::io::Write;
 use std::path::Path;
 
 use brenier_measure::Points;
 use kuva::backend::png::PngBackend;
+use kuva::backend::svg::SvgBackend;
+use kuva::plot::ColorMap;
+use kuva::plot::legend::{LegendEntry, LegendShape};
 use kuva::render::figure::Figure;
 use kuva::render::layout::Layout;
 use kuva::render::plots::Plot;
 use thiserror::Error;
 
 mod curve;
+mod dashes;
 mod density;
 mod image_grid;
+mod localization;
+mod path_fans;
 mod scatter;
 
 pub use curve::{Axes, Curve, curves};
 pub use density::{Field, densities, density_size};
 pub use image_grid::ImageGrid;
+pub use localization::{
+    ComplexityCurve, DensityRegions, Difficulty, LocalizationFigure, SurvivalCurve, ZetaCurve, localization_card,
+};
+pub use path_fans::{Fan, MOST_PATHS, Marginal, PathFans, path_fans};
 pub use scatter::{scatter, scatter_size};
 
 /// Blue, vermilion, bluish green, orange, reddish purple, sky blue, black: Okabe and Ito (2008), yellow left out on white paper.
 const COLOURS: [&str; 7] = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000"];
 
+/// The grey of what is marked, not measured.
+const GREY: &str = "#777777";
+
 /// Device pixels for one logical pixel of the layout.
 const PIXEL_RATIO: f64 = 2.0;
+
+/// The kind of file that a figure becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Pixels, two to a logical pixel.
+    #[default]
+    Png,
+    /// Lines and text, in the size of the logical pixels; the viewer brings the fonts.
+    Svg,
+}
+
+impl Format {
+    /// The extension of file names, without a dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Svg => "svg",
+        }
+    }
+
+    /// The format that a file name asks for by its extension, in either case.
+    ///
+    /// # Errors
+    ///
+    /// [`FigureError::UnknownFormat`] with the path, for any other extension or none.
+    pub fn of(path: &Path) -> Result<Self, FigureError> {
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
+        [Self::Png, Self::Svg]
+            .into_iter()
+            .find(|format| format.extension().eq_ignore_ascii_case(extension))
+            .ok_or_else(|| FigureError::UnknownFormat { path: path.display().to_string() })
+    }
+}
 
 /// Why a picture was not made.
 #[derive(Debug, Error)]
@@ -76,6 +123,12 @@ pub enum FigureError {
         least: usize,
         /// The greatest side.
         most: usize,
+    },
+    /// A file name that does not say what the picture shall be.
+    #[error("cannot tell the format of the figure {path}; end its name in .png or .svg")]
+    UnknownFormat {
+        /// The file.
+        path: String,
     },
     /// The plotting or the PNG crate refused.
     #[error("the figure could not be drawn: {0}")]
@@ -155,7 +208,7 @@ fn layout(plots: &[Plot], x: [f64; 2], y: [f64; 2]) -> Layout {
     theme.axis_color = "#444444".into();
     Layout::auto_from_plots(plots)
         .with_theme(theme)
-        .with_title_size(15)
+        .with_title_size(14)
         .with_label_size(13)
         .with_tick_size(11)
         .with_x_axis_min(x[0])
@@ -164,23 +217,87 @@ fn layout(plots: &[Plot], x: [f64; 2], y: [f64; 2]) -> Layout {
         .with_y_axis_max(y[1])
 }
 
-/// Panels side by side under one title, as a PNG of `size` = [width, height] pixels.
-fn draw(title: &str, panels: Vec<(Vec<Plot>, Layout)>, size: [usize; 2]) -> Result<Vec<u8>, FigureError> {
+/// The plots of one pair of axes, and how they are laid out.
+type Panel = (Vec<Plot>, Layout);
+
+/// The entry of a line in a legend.
+fn entry(label: impl Into<String>, colour: impl Into<String>, dashed: bool) -> LegendEntry {
+    let dasharray = dashed.then(|| "4 4".to_owned());
+    LegendEntry { label: label.into(), color: colour.into(), shape: LegendShape::Line, dasharray }
+}
+
+/// The colour of one of `count` curves in a family: viridis without its brightest part, which fades on white.
+fn viridis(index: usize, count: usize) -> String {
+    ColorMap::Viridis.map(0.9 * index as f64 / count.saturating_sub(1).max(1) as f64)
+}
+
+/// A tick of a linear axis, without the noise of binary fractions.
+fn tick(value: f64) -> String {
+    let text = format!("{value:.3}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+/// Rows of panels under one title, `size` = [width, height] in device pixels; the panels of a row are equally wide.
+///
+/// `heights` are the shares of the rows in the height, in any unit.
+fn draw(
+    title: &str,
+    rows: Vec<Vec<Panel>>,
+    heights: &[f64],
+    size: [usize; 2],
+    format: Format,
+) -> Result<Vec<u8>, FigureError> {
     const LEAST: usize = 200;
     const MOST: usize = 8192;
+    const TITLE: u32 = 17;
+    const SPACING: f64 = 15.0;
     let [width, height] = size;
     if [width, height].iter().any(|side| !(LEAST..=MOST).contains(side)) {
         return Err(FigureError::Size { width, height, least: LEAST, most: MOST });
     }
-    let (plots, layouts): (Vec<_>, Vec<_>) = panels.into_iter().unzip();
-    let scene = Figure::new(1, plots.len())
+    // The least number of columns that every row divides evenly.
+    let columns = rows.iter().fold(1, |columns, row| least_common_multiple(columns, row.len().max(1)));
+    let mut figure = Figure::new(rows.len(), columns).with_spacing(SPACING);
+    // What is left for the rows once the title, the margins and the gaps are drawn.
+    let (logical_width, logical_height) = (width as f64 / PIXEL_RATIO, height as f64 / PIXEL_RATIO);
+    let free = (logical_height - 2.4 * f64::from(TITLE) - SPACING * rows.len() as f64).max(1.0);
+    let total: f64 = heights.iter().sum();
+    let mut structure = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let span = columns / row.len().max(1);
+        structure.extend((0..row.len()).map(|k| (0..span).map(|c| index * columns + k * span + c).collect()));
+        // The last row takes what remains, so that the size is exact.
+        if index + 1 < rows.len() {
+            figure = figure.with_row_height(index, (free * heights[index] / total).floor());
+        }
+    }
+    let (plots, layouts): (Vec<_>, Vec<_>) = rows.into_iter().flatten().unzip();
+    let scene = figure
+        .with_structure(structure)
         .with_title(title)
-        .with_title_size(17)
+        .with_title_size(TITLE)
         .with_plots(plots)
         .with_layouts(layouts)
-        .with_figure_size(width as f64 / PIXEL_RATIO, height as f64 / PIXEL_RATIO)
+        .with_figure_size(logical_width, logical_height)
         .render();
-    PngBackend::new().with_scale(PIXEL_RATIO as f32).render_scene(&scene).map_err(FigureError::Draw)
+    match format {
+        Format::Png => PngBackend::new().with_scale(PIXEL_RATIO as f32).render_scene(&scene).map_err(FigureError::Draw),
+        Format::Svg => {
+            let svg = SvgBackend::new().render_scene(&scene);
+            // Without a view box a browser crops where it should scale.
+            let view_box = format!("<svg viewBox=\"0 0 {logical_width} {logical_height}\"");
+            Ok(svg.replacen("<svg", &view_box, 1).into_bytes())
+        }
+    }
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
 }
 
 /// The columns of points in the plane.
@@ -219,6 +336,27 @@ mod tests {
         let nowhere = directory.path().join("missing").join("figure.png");
         let message = write_atomically(&nowhere, b"new").unwrap_err().to_string();
         assert!(message.starts_with(&format!("cannot write the figure {}", nowhere.display())), "{message}");
+    }
+
+    #[test]
+    fn the_extension_of_a_file_says_its_format() {
+        assert_eq!(Format::of(Path::new("a.b/c.PNG")).unwrap(), Format::Png);
+        assert_eq!(Format::of(Path::new("c.svg")).unwrap(), Format::Svg);
+        let message = Format::of(Path::new("gallery/c.pdf")).unwrap_err().to_string();
+        assert_eq!(message, "cannot tell the format of the figure gallery/c.pdf; end its name in .png or .svg");
+        assert!(Format::of(Path::new("png")).is_err());
+    }
+
+    #[test]
+    fn a_page_has_the_size_asked_for_whatever_its_rows() {
+        let panel = || {
+            let plots: Vec<Plot> = vec![kuva::plot::LinePlot::new().with_data([(0.0, 0.0), (1.0, 1.0)]).into()];
+            let layout = layout(&plots, [0.0, 1.0], [0.0, 1.0]);
+            (plots, layout)
+        };
+        let rows = vec![vec![panel(), panel()], vec![panel(), panel(), panel()], vec![panel()]];
+        let png = draw("page", rows, &[3.0, 2.0, 1.0], [901, 1100], Format::Png).unwrap();
+        assert_eq!(decoded(&png).dimensions(), (901, 1100));
     }
 
     #[test]

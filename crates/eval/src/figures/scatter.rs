@@ -3,9 +3,9 @@
 use brenier_measure::Points;
 use kuva::plot::ScatterPlot;
 
-use super::{COLOURS, FigureError, Window, draw, layout, planar};
+use super::{COLOURS, FigureError, Format, Window, draw, layout, planar};
 
-/// Scatter plots of named point sets `[n, 2]`, one panel each, as a PNG of `size` = [width, height] pixels.
+/// Scatter plots of named point sets `[n, 2]`, one panel each, `size` = [width, height] pixels.
 ///
 /// All panels share the window of the first, the target. Points that fall outside (or are not finite)
 /// are counted in the title of their panel. [`scatter_size`] is a size at which panels are square; at any
@@ -19,6 +19,7 @@ pub fn scatter(
     axes: [&str; 2],
     panels: &[(&str, &Points)],
     size: [usize; 2],
+    format: Format,
 ) -> Result<Vec<u8>, FigureError> {
     let nothing = || FigureError::Empty { title: title.to_owned() };
     let (target_name, target) = panels.first().ok_or_else(nothing)?;
@@ -47,7 +48,7 @@ pub fn scatter(
             .with_equal_aspect();
         drawn.push((plots, layout));
     }
-    draw(title, drawn, size)
+    draw(title, vec![drawn], &[1.0], size, format)
 }
 
 /// A size for so many square panels side by side, in pixels.
@@ -66,7 +67,8 @@ mod tests {
     fn target_and_samples_stand_side_by_side_in_their_colours() {
         let target = array![[0.0, 0.0], [1.0, 1.0], [1.0, 0.0]];
         let samples = array![[0.5, 0.5], [f64::NAN, 0.0], [99.0, 0.0]];
-        let png = scatter("t", ["x", "y"], &[("target", &target), ("samples", &samples)], [901, 500]).unwrap();
+        let png =
+            scatter("t", ["x", "y"], &[("target", &target), ("samples", &samples)], [901, 500], Format::Png).unwrap();
         let picture = decoded(&png);
         assert_eq!(picture.dimensions(), (901, 500));
         let [left, right] = [0, 451].map(|x| image::imageops::crop_imm(&picture, x, 0, 450, 500).to_image());
@@ -83,8 +85,9 @@ mod tests {
     #[test]
     fn what_cannot_be_drawn_is_named() {
         let space = array![[0.0, 0.0, 0.0]];
-        let draw =
-            |points: &Points, size| scatter("t", ["x", "y"], &[("samples", points)], size).unwrap_err().to_string();
+        let draw = |points: &Points, size| {
+            scatter("t", ["x", "y"], &[("samples", points)], size, Format::Png).unwrap_err().to_string()
+        };
         assert_eq!(
             draw(&space, [800, 800]),
             "`samples` has points of dimension 3; this figure draws the plane: pick two columns"

@@ -11,6 +11,7 @@
 //! batches of different size, so points are always moved in tiles of [`TILE`] rows that start at multiples of [`TILE`];
 //! rows nobody asked for are filled with zeros and dropped.
 
+mod ancestral;
 mod churn;
 mod dpm_solver;
 mod euler;
@@ -47,6 +48,8 @@ pub enum SamplerConfig {
     DpmSolver2M,
     /// The reverse SDE by the Euler-Maruyama method, one evaluation a step. Song et al. (2011.13456).
     EulerMaruyama,
+    /// The reverse SDE by ancestral steps, one evaluation a step: less noise than Euler-Maruyama's. Song et al. (2011.13456).
+    Ancestral,
     /// Heun's method with fresh noise before every step. Karras et al. (2206.00364), Algorithm 2.
     Churn {
         /// How much noise is renewed in all: at most a factor √2 - 1 of σ a step.
@@ -172,7 +175,7 @@ impl SamplerConfig {
         };
         let positive = |key, value: f64| check(key, value, value > 0.0 && value.is_finite(), "positive and finite");
         match *self {
-            Self::Euler | Self::Heun | Self::DpmSolver2M | Self::EulerMaruyama => Ok(()),
+            Self::Euler | Self::Heun | Self::DpmSolver2M | Self::EulerMaruyama | Self::Ancestral => Ok(()),
             Self::Churn { s_churn, s_min, s_max, s_noise } => {
                 check("s_churn", s_churn, s_churn >= 0.0 && s_churn.is_finite(), "at least 0 and finite")?;
                 check("s_min", s_min, s_min >= 0.0, "at least 0")?;
@@ -198,6 +201,7 @@ impl SamplerConfig {
             Self::Heun => "heun",
             Self::DpmSolver2M => "dpm_solver_2m",
             Self::EulerMaruyama => "euler_maruyama",
+            Self::Ancestral => "ancestral",
             Self::Churn { .. } => "churn",
             Self::TransportChain { .. } => "transport_chain",
             Self::LangevinChain { .. } => "langevin_chain",
@@ -381,6 +385,7 @@ impl<'a, 'b> Path<'a, 'b> {
             SamplerConfig::Heun => heun::heun(self, levels, start),
             SamplerConfig::DpmSolver2M => dpm_solver::dpm_solver_2m(self, levels, start),
             SamplerConfig::EulerMaruyama => euler_maruyama::euler_maruyama(self, levels, start),
+            SamplerConfig::Ancestral => ancestral::ancestral(self, levels, start),
             SamplerConfig::Churn { s_churn, s_min, s_max, s_noise } => {
                 churn::churn(self, levels, start, churn::Churn { s_churn, s_min, s_max, s_noise })
             }

@@ -87,6 +87,7 @@ fn samples_have_the_moments_of_the_law() {
         (SamplerConfig::Heun, 40),
         (SamplerConfig::DpmSolver2M, 60),
         (SamplerConfig::EulerMaruyama, 400),
+        (SamplerConfig::Ancestral, 400),
         (SamplerConfig::Churn { s_churn: 40.0, s_min: 0.05, s_max: 50.0, s_noise: 1.0 }, 100),
         (chain(1.0), 400),
         (chain(2.0), 400),
@@ -141,6 +142,7 @@ fn a_sample_does_not_depend_on_the_others() {
         SamplerConfig::Heun,
         SamplerConfig::DpmSolver2M,
         SamplerConfig::EulerMaruyama,
+        SamplerConfig::Ancestral,
         SamplerConfig::Churn { s_churn: 40.0, s_min: 0.05, s_max: 50.0, s_noise: 1.0 },
         SamplerConfig::LangevinChain { beta: 1.0, eta: None, horizon: None },
     ] {
@@ -187,6 +189,25 @@ fn what_is_not_finite_is_an_error() {
     let start = column(&[3.0, f64::INFINITY]);
     let end = sample_from(&two_modes(), &SamplerConfig::Heun, &levels, start, 0, 40, &mut |_| true);
     assert!(matches!(end, Err(SamplerError::NotFinite { index: 41, .. })), "{end:?}");
+}
+
+#[test]
+fn the_steps_of_the_reverse_sde_have_their_own_variances_on_a_gaussian() {
+    // Of N(0, v) everything is linear: a step from σ to σ' multiplies by 1 - (1 - ρ)(1 - C), ρ = (σ'/σ)², C = v/(v + σ²), and adds
+    // noise of variance σ²(1 - ρ), or ρ times that.
+    let (v, levels) = (0.25, [2.0, 0.9, 0.3, 0.0]);
+    for (sampler, share) in [(SamplerConfig::EulerMaruyama, 0), (SamplerConfig::Ancestral, 1)] {
+        let mut variance: f64 = levels[0] * levels[0];
+        for pair in levels.windows(2) {
+            let rho = (pair[1] / pair[0]).powi(2);
+            let kept = 1.0 - (1.0 - rho) * (1.0 - v / (v + pair[0] * pair[0]));
+            let noise = pair[0] * pair[0] * (1.0 - rho) * rho.powi(share);
+            variance = kept * kept * variance + if pair[1] > 0.0 { noise } else { 0.0 };
+        }
+        let law = mixture(&[(1.0, 0.0, v)]);
+        let samples = sample(&law, &sampler, &levels, 3, 0..20_000, DType::F64, &Device::flex(), &|| true).unwrap();
+        assert_moments(sampler.name(), samples, (0.0, variance));
+    }
 }
 
 #[test]

@@ -54,6 +54,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 mod atomic;
@@ -287,6 +288,34 @@ impl RunDirectory {
                 atomic::write_atomically_through(&self.path, &path, bytes)
             }
             other => other,
+        }
+    }
+
+    /// Writes a record of the run as [`RunDirectory::write_file`] does, with its own CRC-32 at the end: an object in which `format` and
+    /// `format_version` say what it is.
+    ///
+    /// # Errors
+    /// As [`RunDirectory::write_file`]; [`RunDirectoryError::Refused`] for what JSON cannot hold.
+    pub fn write_record(&self, name: &str, record: &impl Serialize) -> Result<(), RunDirectoryError> {
+        let refused = |reason: String| RunDirectoryError::Refused { path: self.path.join(name), reason };
+        let text = seal::seal(record).map_err(|error| refused(format!("no JSON object: {error}")))?;
+        self.write_file(name, &text)
+    }
+
+    /// A record that [`RunDirectory::write_record`] wrote, or `None` where there is no file of that name.
+    ///
+    /// # Errors
+    /// A byte that changed, another format or version, a file that cannot be read.
+    pub fn read_record<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        format: &str,
+        version: u64,
+    ) -> Result<Option<T>, CheckpointDamage> {
+        match fs::read(self.path.join(name)) {
+            Ok(bytes) => seal::unseal(name, &bytes, format, version).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(reason) => Err(CheckpointDamage::Unreadable { file: name.into(), reason }),
         }
     }
 }

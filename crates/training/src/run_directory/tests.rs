@@ -655,6 +655,27 @@ fn a_file_of_the_run_is_written_where_it_belongs_and_nowhere_else() {
 }
 
 #[test]
+fn every_changed_byte_of_a_record_is_detected() {
+    let (_folder, path) = trained(0);
+    let run = RunDirectory::open(&path).unwrap();
+    let read = || run.read_record::<Value>("record.json", "test", 3);
+    assert!(matches!(read(), Ok(None)));
+    let record = json!({"format": "test", "format_version": 3, "levels": [0.1 + 0.2, 1e-300]});
+    run.write_record("record.json", &record).unwrap();
+    assert_eq!(read().unwrap(), Some(record));
+    let old = run.read_record::<Value>("record.json", "test", 2);
+    assert!(matches!(old, Err(CheckpointDamage::Version { found: 3, supported: 2, .. })), "{old:?}");
+    let file = path.join("record.json");
+    let bytes = fs::read(&file).unwrap();
+    for place in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 1;
+        fs::write(&file, damaged).unwrap();
+        assert!(read().is_err(), "byte {place}");
+    }
+}
+
+#[test]
 fn names_and_orders_that_would_break_a_checkpoint_are_refused() {
     let (_folder, path) = trained(3);
     let mut run = RunDirectory::open_locked(&path).unwrap();

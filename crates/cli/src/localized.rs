@@ -1,0 +1,221 @@
+//! The localization curve of a run: where its training data ask a solver to step. Computed once, kept in localization.json.
+//!
+//! # Design
+//!
+//! A localized grid is a function of the training data in the network's coordinates, of the solver and of the number of steps. The first
+//! is the curve, which every run keeps: samples are drawn where the data are not. The curve is a function of the run's config, so a
+//! file that is missing, damaged or of another run is made again wherever the data are at hand, with the same bits.
+
+use brenier_eval::EvalError;
+use brenier_eval::localization::{CurveSettings, OptimizationSettings, SamplingCurve, Solver, optimized_levels};
+use brenier_measure::Points;
+use brenier_model::{GridConfig, SamplerConfig};
+use brenier_training::NoiseLevels;
+use brenier_training::run_directory::RunDirectory;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::config::NoiseLevelsConfig;
+use crate::error::Error;
+use crate::problem::Problem;
+use crate::progress::Progress;
+use crate::record::RunRecord;
+
+/// The file of a run directory that holds the curve.
+pub const LOCALIZATION: &str = "localization.json";
+
+/// What the file says of itself.
+const FORMAT: &str = "brenier-localization";
+const VERSION: u64 = 1;
+
+/// The most training points that the curve is chosen from.
+const POINTS: usize = 4096;
+
+/// Quantiles in the table of a localized distribution of noise levels.
+const QUANTILES: usize = 1024;
+
+/// The file [`LOCALIZATION`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    format: String,
+    format_version: u64,
+    /// The program that computed it.
+    program_version: String,
+    /// The SHA-256 of the data, or name and version of the target.
+    target: String,
+    /// The seed of the run.
+    seed: u64,
+    /// The curve, in standardised coordinates.
+    curve: SamplingCurve,
+    /// Refined grids that were asked for, each once.
+    optimized: Vec<OptimizedGrid>,
+}
+
+/// The levels of a refined grid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OptimizedGrid {
+    solver: Solver,
+    steps: usize,
+    levels: Vec<f64>,
+}
+
+/// The curve of one run, read or computed when it is asked for.
+#[derive(Clone, Copy)]
+pub struct Localization<'a> {
+    /// The run.
+    pub run: &'a RunRecord,
+    /// Where the curve is kept, if anywhere.
+    pub directory: Option<&'a RunDirectory>,
+    /// The data of the run where they are at hand; else they are loaded when they are needed.
+    pub problem: Option<&'a Problem>,
+    /// Whether the work goes on.
+    pub go_on: &'a dyn Fn() -> bool,
+    /// Whether progress is hidden.
+    pub quiet: bool,
+}
+
+impl Localization<'_> {
+    /// Sees to it that the curve is kept.
+    ///
+    /// # Errors
+    ///
+    /// Data that cannot be read or have no curve, an interruption.
+    pub fn keep(&self) -> Result<(), Error> {
+        self.record().map(drop)
+    }
+
+    /// The levels of a localized grid for a sampler.
+    ///
+    /// # Errors
+    ///
+    /// A sampler that steps elsewhere; no curve, and no data to compute it from; an interruption.
+    pub fn levels(&self, grid: GridConfig, sampler: &SamplerConfig, steps: usize) -> Result<Vec<f64>, Error> {
+        let solver = solver(grid, sampler).map_err(|reason| Error::grid_of_sampler(&reason))?;
+        let mut record = self.record()?;
+        if grid == GridConfig::Localized {
+            return Ok(record.curve.levels(solver, steps)?);
+        }
+        if let Some(known) = record.optimized.iter().find(|known| known.solver == solver && known.steps == steps) {
+            return Ok(known.levels.clone());
+        }
+        let points = self.points()?;
+        let levels = self.watched("refining the grid", |watch| {
+            let settings = OptimizationSettings { curve: self.settings(), ..OptimizationSettings::default() };
+            optimized_levels(&points, &record.curve, solver, steps, &settings, watch)
+        })?;
+        record.optimized.push(OptimizedGrid { solver, steps, levels: levels.clone() });
+        record.optimized.sort_by_key(|known| (known.solver as usize, known.steps));
+        self.write(&record);
+        Ok(levels)
+    }
+
+    /// The distribution of noise levels that a config asks for.
+    ///
+    /// # Errors
+    ///
+    /// No curve, and no data to compute it from; an interruption.
+    pub fn noise_levels(&self, config: &NoiseLevelsConfig) -> Result<NoiseLevels, Error> {
+        let (share, floor) = match config {
+            NoiseLevelsConfig::Given(levels) => return Ok(levels.clone()),
+            NoiseLevelsConfig::FromData(from_data) => from_data.parts(),
+        };
+        let table =
+            NoiseLevels::Tabulated { sigma: self.record()?.curve.noise_level_quantiles(Solver::Heun, QUANTILES) };
+        let parts: [(f64, &dyn Fn(f64) -> f64); 2] =
+            [(share, &|u| table.quantile(u)), (1.0 - share, &|u| floor.quantile(u))];
+        Ok(NoiseLevels::mixture(QUANTILES, &parts))
+    }
+
+    /// The kept record, or a new one that is kept from now on.
+    fn record(&self) -> Result<Record, Error> {
+        if let Some(record) = self.read() {
+            return Ok(record);
+        }
+        let points = self.points()?;
+        let curve =
+            self.watched("localization curve", |watch| SamplingCurve::of_points(&points, &self.settings(), watch))?;
+        let record = Record {
+            format: FORMAT.to_owned(),
+            format_version: VERSION,
+            program_version: crate::arguments::VERSION.to_owned(),
+            target: self.run.data.origin.clone(),
+            seed: self.run.config.seed,
+            curve,
+            optimized: Vec::new(),
+        };
+        self.write(&record);
+        Ok(record)
+    }
+
+    /// The record of this run, if it is kept and sound.
+    fn read(&self) -> Option<Record> {
+        match self.directory?.read_record::<Record>(LOCALIZATION, FORMAT, VERSION) {
+            Ok(Some(record)) if record.target == self.run.data.origin && record.seed == self.run.config.seed => {
+                Some(record)
+            }
+            Ok(Some(_)) => {
+                warn!("{LOCALIZATION} is that of another run; it is computed anew");
+                None
+            }
+            Ok(None) => None,
+            Err(damage) => {
+                warn!("{LOCALIZATION} is computed anew: {damage}");
+                None
+            }
+        }
+    }
+
+    /// Keeps the record; a folder that cannot be written costs the time to compute it again, and no samples.
+    fn write(&self, record: &Record) {
+        let Some(directory) = self.directory else { return };
+        match directory.write_record(LOCALIZATION, record) {
+            Ok(()) => info!("{} is kept in the run", directory.path().join(LOCALIZATION).display()),
+            Err(error) => warn!("{LOCALIZATION} could not be kept: {error}"),
+        }
+    }
+
+    fn settings(&self) -> CurveSettings {
+        CurveSettings { seed: self.run.config.seed, ..CurveSettings::default() }
+    }
+
+    /// Training points in standardised coordinates.
+    fn points(&self) -> Result<Points, Error> {
+        let (config, count) = (&self.run.config, POINTS);
+        match self.problem {
+            Some(problem) => Ok(problem.training_points(count, config.seed)),
+            None => {
+                let problem = Problem::new(config).map_err(|error| error.without_curve(&config.name))?;
+                self.run.check_data(&problem.data)?;
+                Ok(problem.training_points(count, config.seed))
+            }
+        }
+    }
+
+    fn watched<T>(
+        &self,
+        label: &'static str,
+        work: impl FnOnce(&mut dyn FnMut(f64) -> bool) -> Result<T, EvalError>,
+    ) -> Result<T, Error> {
+        let mut progress = Progress::new(100, 0, label, self.quiet);
+        let made = work(&mut |fraction| {
+            progress.update((100.0 * fraction) as u64, &[]);
+            (self.go_on)()
+        });
+        Ok(made?)
+    }
+}
+
+/// The solver whose steps a localized grid places for a sampler; `churn` is Heun's method between its injections of noise.
+///
+/// # Errors
+///
+/// Why the sampler has no such grid.
+pub fn solver(grid: GridConfig, sampler: &SamplerConfig) -> Result<Solver, String> {
+    let chain =
+        if matches!(sampler, SamplerConfig::TransportChain { .. }) { "transport_chain" } else { "langevin_chain" };
+    Solver::of(sampler).ok_or_else(|| {
+        format!("the grid `{}` places the steps of a solver, and those of `{chain}` are equal in time", grid.name())
+    })
+}

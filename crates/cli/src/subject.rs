@@ -1,0 +1,375 @@
+//! What `train localize` and `train chain` look at: a target, a data file or a run, as draws of X with their exact posterior.
+//!
+//! # Design
+//!
+//! A SPEC is a folder (a run), a file that ends in .json (a target, or a config with one), or a data file. Targets and data are
+//! taken in their own coordinates, a network in the standardised coordinates it was trained in, together with the points that
+//! it was trained on: the diagnostics of a run say what its sampler meets.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use brenier_eval::localization::network::{DensityPath, NetworkPosterior};
+use brenier_eval::localization::{Method, Settings, Source as KnownFrom, Subject};
+use brenier_measure::data::{DataSet, Standardization, read_points};
+use brenier_measure::{Denoiser, Empirical, Points, PosteriorCovariance, Purpose, Sample, Stream, TargetConfig, Words};
+use brenier_model::ScoreNetwork;
+use brenier_training::run_directory::CheckpointSelector;
+use brenier_training::{InstanceNoise, Source};
+use burn::tensor::{DType, Device};
+use ndarray::Array2;
+use tracing::warn;
+
+use crate::arguments::Sampling;
+use crate::config;
+use crate::device::{self, DeviceName};
+use crate::error::Error;
+use crate::interruption;
+use crate::problem::Problem;
+use crate::record::OpenedRun;
+use crate::sampling::SamplingPlan;
+
+/// The number of draws that stand in for a target whose posterior is not known.
+const STAND_IN_DRAWS: u64 = 16_384;
+
+/// The number of samples of a network that stand in for its training data where the file is gone.
+const NETWORK_DRAWS: u64 = 4_096;
+
+/// Steps of the ODE of a network's log-density.
+const DENSITY_STEPS: usize = 64;
+
+/// How a SPEC is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening {
+    /// Where a network computes; the CPU without.
+    pub device: Option<DeviceName>,
+    /// Which checkpoint of a run.
+    pub checkpoint: CheckpointSelector,
+    /// The seed of every draw; without, that of a run or 0.
+    pub seed: Option<u64>,
+}
+
+/// What a SPEC names, ready to be examined.
+pub struct Examined {
+    /// The name of the file or folder, without its extension.
+    pub name: String,
+    /// The SPEC as it was given.
+    pub spec: PathBuf,
+    /// The dimension d.
+    pub dim: usize,
+    /// Draws of X.
+    pub sampler: Arc<dyn Sample>,
+    /// The posterior of rX given `Y_r`.
+    pub posterior: Arc<dyn PosteriorCovariance + Send + Sync>,
+    /// `E[X | X + σZ]`, in f64 on the CPU, or on the device of the network.
+    pub denoiser: Option<Arc<dyn Denoiser + Send + Sync>>,
+    /// What the SPEC turned out to be.
+    pub kind: Kind,
+    /// What the posterior is known from.
+    pub known_from: KnownFrom,
+    /// The seed of every draw.
+    pub seed: u64,
+    /// What a reader of the results must know.
+    pub notes: Vec<String>,
+}
+
+/// What a SPEC turned out to be.
+pub enum Kind {
+    /// A target in closed form.
+    Target(TargetConfig),
+    /// The points of a file, n of them.
+    Data {
+        /// How many.
+        count: usize,
+    },
+    /// The network of a run.
+    Run(Box<RunSubject>),
+}
+
+/// A network, and the way into its coordinates.
+pub struct RunSubject {
+    /// From original to standardised coordinates.
+    pub standardization: Standardization,
+    /// Names of the columns of the data, where their file has them.
+    pub columns: Option<Vec<String>>,
+    /// How its log-density is found.
+    pub path: DensityPath,
+    /// The step of the checkpoint.
+    pub step: u64,
+    /// The averaged network: in f64 on the CPU, in f32 elsewhere.
+    pub network: ScoreNetwork,
+    /// Where it computes.
+    pub device: Device,
+    /// The number type it computes in.
+    pub dtype: DType,
+}
+
+impl Examined {
+    /// Opens a SPEC; the number of threads must be set before.
+    ///
+    /// # Errors
+    ///
+    /// Nothing there, or nothing that is a target, a config, a data file or a run.
+    pub fn open(spec: &Path, opening: &Opening) -> Result<Self, Error> {
+        let is_json = spec.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+        if !spec.exists() {
+            return Err(Error::no_spec(spec));
+        }
+        if spec.is_dir() {
+            return Self::run(spec, opening);
+        }
+        if opening.device.is_some_and(|device| device != DeviceName::Cpu) {
+            warn!("{}: computed in f64 on the CPU, whatever the device", spec.display());
+        }
+        if !is_json {
+            return Self::data(spec, read_points(spec, None)?.points, opening);
+        }
+        match config::load_target(spec)? {
+            TargetConfig::Dataset(dataset) => {
+                if dataset.noise > 0.0 {
+                    warn!("the points of {} are taken as they stand, without the noise", dataset.path.display());
+                }
+                Self::data(spec, DataSet::load(&dataset)?.points, opening)
+            }
+            target => Self::target(spec, target, opening),
+        }
+    }
+
+    /// What the diagnostics take.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { sampler: self.sampler.as_ref(), posterior: self.posterior.as_ref() }
+    }
+
+    /// What the law of L_r is computed with: quadrature where it can be, else so many draws.
+    pub fn settings(&self, draws: usize) -> Settings {
+        Settings { method: Method::of(&self.subject(), self.known_from), draws, seed: self.seed }
+    }
+
+    /// The posterior, for a network with log-densities where they are wanted: they cost far more than the rest.
+    pub fn posterior_with_density(&self, wanted: bool) -> Arc<dyn PosteriorCovariance + Send + Sync> {
+        match &self.kind {
+            Kind::Run(run) if wanted => Arc::new(run.posterior().with_log_density(run.path)),
+            _ => self.posterior.clone(),
+        }
+    }
+
+    /// The posterior mean at every noise level, where the SPEC has one.
+    pub fn denoiser(&self) -> Option<&dyn Denoiser> {
+        self.denoiser.as_deref().map(|denoiser| denoiser as &dyn Denoiser)
+    }
+
+    /// A target in closed form; one without a posterior is stood in for by its draws.
+    fn target(spec: &Path, config: TargetConfig, opening: &Opening) -> Result<Self, Error> {
+        let target = config.build_exact()?.expect("only a data set has no exact form");
+        let seed = opening.seed.unwrap_or(0);
+        let (posterior, denoiser, sampler, known_from, notes) = match (target.posterior, target.denoiser) {
+            (Some(posterior), denoiser) => (posterior, denoiser, target.sampler, KnownFrom::Measure, Vec::new()),
+            (None, _) => {
+                let draws = target.sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..STAND_IN_DRAWS);
+                let note = format!(
+                    "the posterior of `{}` has no closed form: the empirical measure of {STAND_IN_DRAWS} draws stands in for it",
+                    target.name
+                );
+                warn!("{}: {note}", spec.display());
+                let empirical = Arc::new(Empirical::new(draws)?);
+                let notes = vec![note, FINE_NOISE.to_owned()];
+                let known_from = KnownFrom::Points(STAND_IN_DRAWS as usize);
+                (empirical.clone() as _, Some(empirical.clone() as _), empirical as Arc<dyn Sample>, known_from, notes)
+            }
+        };
+        Ok(Self {
+            name: stem(spec),
+            spec: spec.to_owned(),
+            dim: sampler.dim(),
+            sampler,
+            posterior,
+            denoiser,
+            kind: Kind::Target(config),
+            known_from,
+            seed,
+            notes,
+        })
+    }
+
+    /// The empirical measure of points.
+    fn data(spec: &Path, points: Points, opening: &Opening) -> Result<Self, Error> {
+        let count = points.nrows();
+        if let Some(x) = points.iter().find(|x| x.abs() > LARGEST) {
+            return Err(Error::bad_input(format!("{} holds {x:e}, whose powers overflow", spec.display()))
+                .hint("rescale the data: the signal-to-noise ratio r of rescaled data is r over the factor"));
+        }
+        let empirical = Arc::new(Empirical::new(points)?);
+        Ok(Self {
+            name: stem(spec),
+            spec: spec.to_owned(),
+            dim: empirical.dim(),
+            sampler: empirical.clone(),
+            posterior: empirical.clone(),
+            denoiser: Some(empirical),
+            kind: Kind::Data { count },
+            known_from: KnownFrom::Points(count),
+            seed: opening.seed.unwrap_or(0),
+            notes: vec![FINE_NOISE.to_owned()],
+        })
+    }
+
+    /// The network of a run, with the points that it was trained on.
+    fn run(spec: &Path, opening: &Opening) -> Result<Self, Error> {
+        let device = device::open(&opening.device.unwrap_or_default())?;
+        let run = OpenedRun::open(spec, opening.checkpoint, &device)?;
+        let seed = opening.seed.unwrap_or(run.record.config.seed);
+        let mut notes = Vec::new();
+        let sampler = match Problem::new(&run.record.config) {
+            Ok(problem) => {
+                run.record.check_data(&problem.data)?;
+                Arc::new(TrainingLaw(problem.source)) as Arc<dyn Sample>
+            }
+            Err(error) if data_file_is_gone(&run) => {
+                let note = format!(
+                    "the run's data file is gone, so X is drawn from the network itself: {NETWORK_DRAWS} samples"
+                );
+                warn!("{}: {note} ({error})", spec.display());
+                notes.push(note);
+                Arc::new(network_samples(&run, seed, &device)?)
+            }
+            Err(error) => return Err(error),
+        };
+        // In f64 where the device can: eigenvalues close to zero are differences.
+        let dtype = if device == Device::flex() { DType::F64 } else { DType::F32 };
+        let network = run.network.cast(dtype);
+        let sigma_max = run.record.config.evaluation.sigma_max;
+        Ok(Self {
+            name: stem(spec),
+            spec: spec.to_owned(),
+            dim: run.record.data.dim,
+            sampler,
+            posterior: Arc::new(NetworkPosterior::of(&network, dtype, &device)),
+            denoiser: Some(Arc::new(network.clone())),
+            kind: Kind::Run(Box::new(RunSubject {
+                standardization: run.record.data.standardization,
+                columns: run.record.data.columns,
+                step: run.step,
+                path: DensityPath { sigma_max, steps: DENSITY_STEPS, seed },
+                network,
+                device,
+                dtype,
+            })),
+            known_from: KnownFrom::Network,
+            seed,
+            notes,
+        })
+    }
+}
+
+/// Coordinates beyond this one are refused.
+const LARGEST: f64 = 1e75;
+
+/// What every reader of results on points must know.
+pub const FINE_NOISE: &str = "X is one of finitely many points: where the noise is finer than their spacing, the posterior sits on one of \
+                          them and L_r falls to 0";
+
+impl RunSubject {
+    /// The posterior of the network.
+    pub fn posterior(&self) -> NetworkPosterior<ScoreNetwork> {
+        NetworkPosterior::of(&self.network, self.dtype, &self.device)
+    }
+
+    /// `W` of `y = W((x - shift)/scale)`, row by row; `None` where it is the identity.
+    pub fn whitening(&self) -> Option<Vec<Vec<f64>>> {
+        self.standardization.whitening.as_ref()?;
+        // W is symmetric: the images of the unit vectors, one a row, are its rows.
+        let matrix = self.standardization.whiten(Array2::eye(self.standardization.dim()));
+        Some(matrix.rows().into_iter().map(|row| row.to_vec()).collect())
+    }
+}
+
+/// The law that a run learns, in standardised coordinates: a row of its training points with its instance noise, or a fresh draw
+/// of its target.
+struct TrainingLaw(Source);
+
+impl Sample for TrainingLaw {
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+
+    fn draw(&self, words: &mut Words, point: &mut [f64]) {
+        match &self.0 {
+            Source::Rows { points, noise: InstanceNoise { sd, coordinates } } => {
+                let row = words.below(points.nrows() as u64) as usize;
+                point.iter_mut().zip(points.row(row)).for_each(|(p, &x)| *p = x);
+                if *sd > 0.0 {
+                    let noise = Points::from_shape_fn((1, point.len()), |_| sd * words.normal());
+                    point.iter_mut().zip(&coordinates.whiten(noise)).for_each(|(p, z)| *p += z);
+                }
+            }
+            Source::Fresh { target, shift, scale } => {
+                target.draw(words, point);
+                for ((p, shift), scale) in point.iter_mut().zip(shift).zip(scale) {
+                    *p = (*p - shift) / scale;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the file that a run was trained on is not there any more.
+fn data_file_is_gone(run: &OpenedRun) -> bool {
+    matches!(&run.record.config.target, TargetConfig::Dataset(dataset) if !dataset.path.exists())
+}
+
+/// The empirical measure of samples of a run, in standardised coordinates.
+fn network_samples(run: &OpenedRun, seed: u64, device: &Device) -> Result<Empirical, Error> {
+    let (data, go_on) = (&run.record.data, || !interruption::asked());
+    let plan = SamplingPlan::new(&run.localization(None, &go_on, true), &Sampling::default(), seed)?;
+    let samples = plan.draw_all(&run.network, data, NETWORK_DRAWS, device, &go_on)?;
+    Ok(Empirical::new(data.standardization.apply(&samples))?)
+}
+
+/// The name of a file without folder and extension (`points` of `data/points.csv.gz`), or that of a folder.
+pub fn stem(path: &Path) -> String {
+    let whole = path.canonicalize();
+    let path = whole.as_deref().unwrap_or(path);
+    let name = path.file_name().map_or_else(|| "subject".into(), |name| name.to_string_lossy());
+    if path.is_dir() {
+        return name.into_owned();
+    }
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    Path::new(name).file_stem().map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_loses_its_folder_and_its_extensions() {
+        let names = ["a/two_points.json", "points.csv.gz", "train-images-idx3-ubyte", "v1.5.npy"];
+        assert_eq!(
+            names.map(|name| stem(Path::new(name))),
+            ["two_points", "points", "train-images-idx3-ubyte", "v1.5"]
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("ring.v2");
+        std::fs::create_dir(&run).unwrap();
+        assert_eq!(stem(&run), "ring.v2");
+    }
+
+    #[test]
+    fn the_training_law_is_that_of_the_rows_with_their_noise() {
+        let coordinates = Standardization { shift: vec![0.0; 2], scale: vec![1.0; 2], whitening: None };
+        let points = Arc::new(ndarray::array![[1.0, -2.0], [3.0, 4.0]]);
+        let law = |sd| {
+            TrainingLaw(Source::Rows {
+                points: points.clone(),
+                noise: InstanceNoise { sd, coordinates: coordinates.clone() },
+            })
+        };
+        let draws = |sd| law(sd).sample(&Stream::new(1, Purpose::Evaluation), 0, 0..4000);
+        assert!(draws(0.0).rows().into_iter().all(|row| points.rows().into_iter().any(|point| point == row)));
+        // Var = 1 + 0.25 and 9 + 0.25; five standard errors of a variance of 4000 draws are below a tenth of it.
+        let variance = draws(0.5).var_axis(ndarray::Axis(0), 0.0);
+        for (found, exact) in variance.iter().zip([1.25, 9.25]) {
+            assert!((found / exact - 1.0).abs() < 0.1, "{found} against {exact}");
+        }
+    }
+}
