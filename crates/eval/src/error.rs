@@ -72,6 +72,14 @@ pub enum EvalError {
         /// How many points.
         count: usize,
     },
+    /// Data whose squares are no numbers of double precision.
+    #[error(
+        "the data points differ by {spread:e}, whose powers double precision does not hold: rescale them to a spread near 1"
+    )]
+    Spread {
+        /// The largest difference of a coordinate from its mean.
+        spread: f64,
+    },
     /// A sampling grid without steps.
     #[error("a sampling grid of 0 steps; give at least 1")]
     NoSteps,

@@ -51,6 +51,9 @@ const NEIGHBOURS: [usize; 3] = [5, 10, 20];
 /// Kernels are at least this wide, in units of the standard deviation of the data: repeated points leave the width open.
 const NARROWEST: f64 = 1e-3;
 
+/// The spreads whose squares, times those of the widest noise and over those of the narrowest, are numbers.
+const REPRESENTABLE: std::ops::RangeInclusive<f64> = 1e-100..=1e100;
+
 impl KernelDensity {
     /// The kernel density of at most `count` of the points, chosen by the seed.
     ///
@@ -59,7 +62,7 @@ impl KernelDensity {
     ///
     /// # Errors
     ///
-    /// Too few points, a coordinate that is not finite, points without spread.
+    /// Too few points, a coordinate that is not finite, points without spread or with one beyond 10^±100.
     pub(super) fn of_points(points: &Points, count: usize, seed: u64) -> Result<Self, EvalError> {
         check("data points", points, 2)?;
         let order = Stream::new(seed, Purpose::SamplingGrid).permutation(0, points.nrows());
@@ -73,8 +76,11 @@ impl KernelDensity {
         }
         let (n, d) = points.dim();
         let largest = points.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
-        if !(largest > 0.0 && largest.is_finite()) {
+        if largest == 0.0 {
             return Err(EvalError::NoSpread { count: n });
+        }
+        if !REPRESENTABLE.contains(&largest) {
+            return Err(EvalError::Spread { spread: largest });
         }
         // In units of the spread, so that squares neither overflow nor vanish.
         let rescaled = points.mapv(|x| x / largest);

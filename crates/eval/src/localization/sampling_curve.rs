@@ -171,7 +171,7 @@ impl SamplingCurve {
     ///
     /// # Errors
     ///
-    /// Fewer than two points, a coordinate that is not finite, points without spread, an interruption.
+    /// Fewer than two points, a coordinate that is not finite, points without spread or with one beyond 10^±100, an interruption.
     pub fn of_points(
         points: &Points,
         settings: &CurveSettings,

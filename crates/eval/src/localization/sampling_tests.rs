@@ -162,6 +162,11 @@ fn data_without_spread_and_no_steps_are_refused() {
     let same = of(&Points::from_elem((5, 2), 3.0)).unwrap_err().to_string();
     assert!(same.contains('5'), "{same}");
     assert!(of(&Points::zeros((1, 2))).is_err());
+    for scale in [1e-200, 1e200] {
+        let error = of(&Points::from(vec![[scale, 0.0], [0.0, scale], [scale, scale]])).unwrap_err().to_string();
+        assert!(error.contains("rescale"), "{error}");
+    }
+    assert!(of(&Points::from(vec![[1e-90, 0.0], [0.0, 1e-90], [1e-90, 1e-90]])).is_ok());
     assert!(of(&Points::from(vec![[0.0, f64::NAN], [1.0, 2.0]])).is_err());
     assert!(curve_of(&gaussian(1.0, 1)).levels(Solver::Heun, 0).is_err());
 }
