@@ -41,6 +41,29 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_checkpoint_that_a_kill_left_behind_is_removed_by_the_next_start() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let run = place.run("run");
+    let checkpoints = || {
+        let names = std::fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with("checkpoint-")).collect();
+        names.sort();
+        names
+    };
+    let kept = checkpoints();
+    let left = run.join("checkpoint-00000001");
+    std::fs::create_dir(&left).unwrap();
+    for entry in std::fs::read_dir(run.join(kept.last().unwrap())).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), left.join(entry.file_name())).unwrap();
+    }
+    place.smoke("score_matching_two_moons.json", "run", &["--resume", "-q"]).succeeds();
+    // The smoke run keeps two, and the best.
+    assert!(kept.len() <= 3 && checkpoints() == kept, "{:?} instead of {kept:?}", checkpoints());
+}
+
+#[test]
 fn a_stopped_run_keeps_a_checkpoint_and_resumes_with_the_same_bits() {
     let place = Workplace::new();
     let whole = undisturbed(&place);

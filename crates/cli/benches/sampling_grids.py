@@ -251,7 +251,7 @@ class Laboratory:
             report = json.loads(self.train("evaluate", run, "--only", "denoising_loss", "--count", 100, "--json"))
             found = report["denoising_loss"]
             spacing = math.log(found[1]["sigma"] / found[0]["sigma"])
-            return sum(2 * level["excess"] / level["sigma"] ** 2 for level in found) * spacing
+            return sum(2 * level["excess"]["value"] / level["sigma"] ** 2 for level in found) * spacing
 
         return self.once(f"{name} {levels} {seed} score error", work)
 

@@ -74,6 +74,7 @@ impl TrainingRun {
             info!("stopped at step {step}; `train resume {path}` goes on");
             return Ok(Ending::Interrupted);
         }
+        directory.retire(state.progress.step, self.record.config.output.keep_last);
         match outputs::complete(self, directory) {
             Err(error) if error.is_interruption() => {
                 info!("stopped before the outputs; `train resume {}` makes them", directory.path().display());

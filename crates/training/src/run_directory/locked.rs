@@ -282,9 +282,11 @@ impl LockedRunDirectory {
         Pointer { step, crc32: Crc32::of(&bytes) }.write(self.path(), file)
     }
 
-    /// Removes the checkpoints that are neither among the last nor the best. One that cannot be
-    /// removed (a reader may hold it open) is tried again at the next checkpoint.
-    fn retire(&self, step: u64, keep_last: usize) {
+    /// Removes the checkpoints that are neither among the last, this step's, nor the best: every new checkpoint does it, and a
+    /// process that was killed between the two leaves it to the next one.
+    ///
+    /// One that cannot be removed (a reader may hold it open) is tried again at the next checkpoint.
+    pub fn retire(&self, step: u64, keep_last: usize) {
         let Ok(steps) = self.steps() else { return };
         let old = steps.iter().rev().skip(keep_last.max(1)).copied();
         for old in old.filter(|&old| old != step && self.best.is_none_or(|best| best.step != old)) {
