@@ -1,8 +1,6 @@
 //! Noise levels from the localization curve of a run's data: on the way down and in training.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -164,19 +162,7 @@ fn a_run_with_localized_levels_does_not_depend_on_threads_or_kills() {
     place.smoke(CONFIG, "whole", &[&settings[..], &["--threads", "1"]].concat()).succeeds();
     let (config, run) = (smoke(CONFIG), place.run("killed"));
     let arguments = [&["run", text(&config), "--run-dir", text(&run), "--resume"][..], &settings].concat();
-    let mut kills = 0;
-    for delay in [40, 300, 500, 400, 700, 600, 900] {
-        let mut child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(delay));
-        if child.try_wait().unwrap().is_some() {
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-    }
-    assert!(kills >= 2, "the run ended before it could be killed twice");
-    place.train(&arguments).succeeds();
+    place.train_through_kills(&arguments, &[40, 300, 500, 400, 700, 600, 900]);
     assert_equal_results(&place.run("whole"), &run);
 }
 

@@ -23,20 +23,8 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
     let config = smoke("score_matching_digits.json");
     let mut arguments = vec!["run", text(&config), "--run-dir", text(&run), "--resume"];
     arguments.extend(SETTINGS);
-    let mut kills = 0;
     // Delays that fall before the first checkpoint, between checkpoints, and inside the final outputs.
-    for delay in [60, 350, 700, 520, 910, 430, 1200, 640, 1500, 800, 2500] {
-        let mut child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(delay));
-        if child.try_wait().unwrap().is_some() {
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-    }
-    assert!(kills >= 2, "the run ended before it could be killed twice");
-    place.train(&arguments).succeeds();
+    place.train_through_kills(&arguments, &[60, 350, 700, 520, 910, 430, 1200, 640, 1500, 800, 2500]);
     assert_equal_results(&whole, &run);
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -42,6 +43,24 @@ impl Workplace {
     /// Runs the binary to its end.
     pub fn train(&self, arguments: &[&str]) -> Outcome {
         Outcome::of(self.command(arguments).output().expect("the binary starts"))
+    }
+
+    /// Starts the same command again and again, kills it after each of the delays (milliseconds), at least twice, and lets it
+    /// end at last.
+    pub fn train_through_kills(&self, arguments: &[&str], delays: &[u64]) {
+        let mut kills = 0;
+        for &delay in delays {
+            let mut child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(delay));
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+        }
+        assert!(kills >= 2, "the run ended before it could be killed twice");
+        self.train(arguments).succeeds();
     }
 
     /// Runs a smoke config into the run directory `name`, with more arguments.
