@@ -119,7 +119,7 @@ pub struct Opened {
     pub seed: Option<u64>,
 }
 
-/// How samples are drawn from a network.
+/// How samples are drawn from a score network.
 #[derive(Debug, Default, PartialEq, Args)]
 pub struct Sampling {
     /// The sampler: euler, heun, dpm_solver_2m, euler_maruyama, ancestral, churn, transport_chain, langevin_chain, or its JSON with settings [default: the run's].
@@ -137,6 +137,21 @@ pub struct Sampling {
     /// The number of steps [default: the run's].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: Option<u32>,
+}
+
+impl Sampling {
+    /// The first flag that was given, by name.
+    pub fn first(&self) -> Option<&'static str> {
+        let Self { sampler, grid, sigma_min, sigma_max, steps } = self;
+        let given = [
+            ("--sampler", sampler.is_some()),
+            ("--grid", grid.is_some()),
+            ("--sigma-min", sigma_min.is_some()),
+            ("--sigma-max", sigma_max.is_some()),
+            ("--steps", steps.is_some()),
+        ];
+        given.into_iter().find_map(|(name, is_given)| is_given.then_some(name))
+    }
 }
 
 /// `train run`.
@@ -159,6 +174,9 @@ pub struct RunArguments {
     /// Stop and keep a checkpoint after this long, such as 90s, 30m, 8h; exit code 75.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_time: Option<Duration>,
+    /// Stop and keep a checkpoint after this many further steps; exit code 75, or 0 where that is the end.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_steps: Option<u64>,
     /// The seed of every draw [default: the config's].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -175,6 +193,9 @@ pub struct ResumeArguments {
     /// Stop and keep a checkpoint after this long, such as 90s, 30m, 8h; exit code 75.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_time: Option<Duration>,
+    /// Stop and keep a checkpoint after this many further steps; exit code 75, or 0 where that is the end.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_steps: Option<u64>,
     #[command(flatten)]
     pub compute: Compute,
 }
@@ -280,9 +301,9 @@ pub struct DensityArguments {
     /// The file to write: .npy or .csv, a log-density (nats) and its standard error a point. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// The number of steps of the probability-flow ODE.
-    #[arg(long, value_name = "K", default_value = "64", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
-    pub steps: u32,
+    /// The number of steps of the probability-flow ODE of a score network [default: 64].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+    pub steps: Option<u32>,
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub json: bool,

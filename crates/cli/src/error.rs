@@ -85,27 +85,23 @@ impl Error {
         Self::new(Exit::Failed, format!("cannot write {}", path.display())).caused_by(error).hint(hint)
     }
 
-    /// A sampler or grid on the command line that is none.
-    pub fn choice(what: &str, text: &str, error: &serde_json::Error) -> Self {
-        Self::bad_input(format!("`--{what} {text}` names no {what}"))
-            .caused_by(error)
-            .hint(format!("give a name, or JSON with settings as in a config; `train sample --help` lists the {what}s"))
-    }
-
     /// The folder of a new run is there already.
     pub fn run_exists(path: &Path) -> Self {
         Self::bad_input(format!("the run directory {} exists; nothing in it was touched", path.display()))
             .hint("go on with `--resume`, set it aside with `--fresh`, or choose another `name` or `--run-dir`")
     }
 
-    /// A resume with a config that would make another run of it.
-    pub fn config_changed(path: &Path, refused: Vec<Difference>) -> Self {
+    /// A resume with a config that would make another run of it; `more` is what the method allows to change.
+    pub fn config_changed(path: &Path, refused: Vec<Difference>, more: Option<&str>) -> Self {
         let list: String = refused.iter().map(|difference| format!("\n  {difference}")).collect();
         let path = path.display();
-        Self::bad_input(format!("the config is not the one that the run {path} was started with{list}")).hint(
-            "a resume may change `device`, `output` and, under a learning rate that does not depend on it, \
-             `training.steps`; give the new run another `name`, or start anew with `--fresh`",
-        )
+        let allowed = match more {
+            Some(more) => format!("`device`, `output` and, {more}"),
+            None => "`device` and `output`".to_owned(),
+        };
+        Self::bad_input(format!("the config is not the one that the run {path} was started with{list}")).hint(format!(
+            "a resume may change {allowed}; give the new run another `name`, or start anew with `--fresh`"
+        ))
     }
 
     /// The data of a run is not what it was.
@@ -174,26 +170,6 @@ impl Error {
             .hint("both must live in one space: give files with the same columns")
     }
 
-    /// A localized grid for a sampler that steps elsewhere.
-    pub fn grid_of_sampler(reason: &str) -> Self {
-        Self::bad_input(reason).hint("choose another grid with `--grid`, or another sampler with `--sampler`")
-    }
-
-    /// A range of noise levels for a grid that has its own.
-    pub fn range_of_localized_grid(grid: &str) -> Self {
-        Self::bad_input(format!("the grid `{grid}` has a range of noise levels of its own, from the data of the run"))
-            .hint("leave `--sigma-min` and `--sigma-max` out, or choose another grid")
-    }
-
-    /// The curve of a localized grid that is neither kept in the run nor to be computed: its data cannot be loaded.
-    pub fn without_curve(mut self, run: &str) -> Self {
-        self.causes.insert(0, self.message);
-        self.message = format!(
-            "the run {run} does not hold what this localized grid takes, and its data are not there to compute it from"
-        );
-        self.hint("put the data back where config.json names them and run the command once more, or choose another grid, such as `--grid karras`")
-    }
-
     /// A number of draws for points that are given.
     pub fn count_of_points(path: &Path) -> Self {
         Self::bad_input(format!(
@@ -219,6 +195,12 @@ impl Error {
         )
     }
 
+    /// What takes draws of a target that has none.
+    pub fn no_draws(what: &str, target: &str) -> Self {
+        Self::bad_input(format!("{what} take draws of the target, and `{target}` has a density and no sampler"))
+            .hint("choose a target with a sampler, or a method that learns from a density")
+    }
+
     /// A metric that takes the modes of a mixture.
     pub fn no_modes(metric: &str, what: &str) -> Self {
         Self::bad_input(format!("`{metric}` counts the modes of a Gaussian mixture, and {what} has none"))
@@ -238,24 +220,30 @@ impl Error {
             .hint("give one column with log q at every row of A, or a .csv with a column `log_density` as `train density` writes it")
     }
 
-    /// A resume that asks for fewer steps than are done.
-    pub fn already_done(path: &Path, done: u64, asked: u64) -> Self {
+    /// A resume that asks for fewer steps than are done; `key` says how many.
+    pub fn already_done(path: &Path, done: u64, asked: u64, key: &str) -> Self {
         let path = path.display();
-        Self::bad_input(format!("the run {path} is at step {done}, beyond the {asked} of `training.steps`"))
-            .hint(format!("give `training.steps` of at least {done}, or start anew with `--fresh`"))
+        Self::bad_input(format!("the run {path} is at step {done}, beyond the {asked} of `{key}`"))
+            .hint(format!("give `{key}` of at least {done}, or start anew with `--fresh`"))
+    }
+
+    /// A flag that means nothing to the method of a run.
+    pub fn foreign_flag(flag: &str, run: &str, method: &str) -> Self {
+        Self::bad_input(format!("`{flag}` means nothing to the run {run}, which was trained by `{method}`")).hint(
+            "leave it out: it says how a score network is sampled, and runs of `denoising_score_matching` take it",
+        )
+    }
+
+    /// A law without log-densities.
+    pub fn run_without_density(run: &str) -> Self {
+        Self::bad_input(format!("the law of the run {run} has no log-density: it can only be drawn from"))
+            .hint("ask a run of a method that has one, such as `denoising_score_matching`")
     }
 
     /// Data that no number type holds.
     pub fn unusable_range(what: &str) -> Self {
         Self::bad_input(format!("the mean or the spread of {what} is no finite number"))
             .hint("bring the data into a range of, say, 1e-30 to 1e30")
-    }
-
-    /// A run whose weights do not fit.
-    pub fn foreign_start(path: &Path) -> Self {
-        let message = format!("the run {} in `training.start_from` has another network", path.display());
-        Self::bad_input(message)
-            .hint("`network`, `preconditioning` and the dimension of the data must be those of that run's config.json")
     }
 
     /// A training part that nothing can be learnt from.
@@ -296,10 +284,25 @@ impl Error {
         self
     }
 
+    /// The same failure as the cause of another.
+    pub fn behind(mut self, message: impl Display) -> Self {
+        self.causes.insert(0, std::mem::replace(&mut self.message, message.to_string()));
+        self
+    }
+
     /// Adds what to try.
     pub fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
         self
+    }
+
+    /// Training that diverged, and what to try.
+    pub fn diverged(error: TrainingError, cure: &str) -> Self {
+        match error {
+            TrainingError::Diverged { .. } => Self::new(Exit::Diverged, format!("{error}. {cure}"))
+                .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it"),
+            other => other.into(),
+        }
     }
 
     /// Whether a signal or the time limit ended the work, and no fault.
@@ -353,8 +356,8 @@ impl From<ConfigError> for Error {
 impl From<TrainingError> for Error {
     fn from(error: TrainingError) -> Self {
         match error {
-            TrainingError::Diverged { .. } => Self::new(Exit::Diverged, error)
-                .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it"),
+            TrainingError::Diverged { .. } => Self::new(Exit::Diverged, error),
+            TrainingError::Start(error) => error.into(),
             // What the observer of the loop reports is an error of this program on its way through the library.
             TrainingError::Observer(inner) => match inner.downcast::<Self>() {
                 Ok(own) => *own,
@@ -459,8 +462,8 @@ mod tests {
 
     #[test]
     fn a_syntax_error_shows_its_line() {
-        let error =
-            crate::config::parse(Path::new("a.json"), "{\n  \"name\": \"a\",\n  \"seed\" 0\n}", &[], &[]).unwrap_err();
+        let error = crate::config::load::parse(Path::new("a.json"), "{\n  \"name\": \"a\",\n  \"seed\" 0\n}", &[], &[])
+            .unwrap_err();
         assert_eq!(
             said(&Error::from(error)),
             "error: a.json:3:10: expected a colon after the key\n\

@@ -54,18 +54,26 @@ pub fn abandonable<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + 
     }
 }
 
-/// A moment after which a run stops as if a signal had asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline(Option<Instant>);
+/// When a run stops as if a signal had asked: after some time, or after some steps.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    end: Option<Instant>,
+    steps: Option<u64>,
+}
 
-impl Deadline {
-    /// The moment `limit` from now; never, without a limit.
-    pub fn after(limit: Option<Duration>) -> Self {
-        Self(limit.and_then(|limit| Instant::now().checked_add(limit)))
+impl Limits {
+    /// The moment `time` from now, and so many steps from where the run stands; never, without limits.
+    pub fn new(time: Option<Duration>, steps: Option<u64>) -> Self {
+        Self { end: time.and_then(|time| Instant::now().checked_add(time)), steps }
     }
 
     /// Whether a signal asked for a stop, or the time is over.
     pub fn reached(&self) -> bool {
-        asked() || self.0.is_some_and(|end| Instant::now() >= end)
+        asked() || self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// The same after so many steps of this process.
+    pub fn reached_after(&self, steps: u64) -> bool {
+        self.reached() || self.steps.is_some_and(|most| steps >= most)
     }
 }

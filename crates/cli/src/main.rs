@@ -4,24 +4,17 @@ mod arguments;
 mod config;
 mod device;
 mod error;
-mod evaluation;
 mod interruption;
 mod list;
-mod localized;
 mod logging;
-mod model_density;
+mod methods;
 mod output_file;
-mod outputs;
-mod problem;
 mod progress;
-mod record;
-mod sampling;
+mod run;
 mod selection;
 mod stdout;
 mod subject;
-mod training_run;
 mod verbs;
-mod watch;
 
 use std::process::ExitCode;
 

@@ -12,27 +12,26 @@ use std::sync::Arc;
 use brenier_eval::localization::network::{DensityPath, NetworkPosterior};
 use brenier_eval::localization::{Method, Settings, Source as KnownFrom, Subject};
 use brenier_measure::data::{DataSet, Standardization, read_points};
-use brenier_measure::{Denoiser, Empirical, Points, PosteriorCovariance, Purpose, Sample, Stream, TargetConfig, Words};
+use brenier_measure::{Denoiser, Empirical, Points, PosteriorCovariance, Purpose, Sample, Stream, TargetConfig};
 use brenier_model::ScoreNetwork;
 use brenier_training::run_directory::CheckpointSelector;
-use brenier_training::{InstanceNoise, Source};
 use burn::tensor::{DType, Device};
 use ndarray::Array2;
 use tracing::warn;
 
-use crate::arguments::Sampling;
 use crate::config;
 use crate::device::{self, DeviceName};
 use crate::error::Error;
 use crate::interruption;
-use crate::problem::Problem;
-use crate::record::OpenedRun;
-use crate::sampling::SamplingPlan;
+use crate::methods::wiring;
+use crate::methods::wiring::Flags;
+use crate::run::opened::{StoredRun, TrainedRun};
+use crate::run::problem::Problem;
 
 /// The number of draws that stand in for a target whose posterior is not known.
 const STAND_IN_DRAWS: u64 = 16_384;
 
-/// The number of samples of a network that stand in for its training data where the file is gone.
+/// The number of samples of a run that stand in for its training data where the file is gone.
 const NETWORK_DRAWS: u64 = 4_096;
 
 /// Steps of the ODE of a network's log-density.
@@ -82,22 +81,30 @@ pub enum Kind {
         /// How many.
         count: usize,
     },
-    /// The network of a run.
+    /// The law of a run.
     Run(Box<RunSubject>),
 }
 
-/// A network, and the way into its coordinates.
+/// The law of a run, and the way into its coordinates.
 pub struct RunSubject {
     /// From original to standardised coordinates.
     pub standardization: Standardization,
     /// Names of the columns of the data, where their file has them.
     pub columns: Option<Vec<String>>,
-    /// How its log-density is found.
-    pub path: DensityPath,
     /// The step of the checkpoint.
     pub step: u64,
+    /// The score network, where the law is that of one and not known exactly.
+    pub network: Option<NetworkSubject>,
+    /// What is examined, in words: `network`, `exact law` or `draws`.
+    pub examined: &'static str,
+}
+
+/// A score network under examination.
+pub struct NetworkSubject {
     /// The averaged network: in f64 on the CPU, in f32 elsewhere.
     pub network: ScoreNetwork,
+    /// How its log-density is found.
+    pub path: DensityPath,
     /// Where it computes.
     pub device: Device,
     /// The number type it computes in.
@@ -124,7 +131,7 @@ impl Examined {
         if !is_json {
             return Self::data(spec, read_points(spec, None)?.points, opening);
         }
-        match config::load_target(spec)? {
+        match config::load::load_target(spec)? {
             TargetConfig::Dataset(dataset) => {
                 if dataset.noise > 0.0 {
                     warn!("the points of {} are taken as they stand, without the noise", dataset.path.display());
@@ -147,9 +154,17 @@ impl Examined {
 
     /// The posterior, for a network with log-densities where they are wanted: they cost far more than the rest.
     pub fn posterior_with_density(&self, wanted: bool) -> Arc<dyn PosteriorCovariance + Send + Sync> {
-        match &self.kind {
-            Kind::Run(run) if wanted => Arc::new(run.posterior().with_log_density(run.path)),
+        match self.network() {
+            Some(network) if wanted => Arc::new(network.posterior().with_log_density(network.path)),
             _ => self.posterior.clone(),
+        }
+    }
+
+    /// The score network, where the SPEC is a run that is known through one.
+    pub fn network(&self) -> Option<&NetworkSubject> {
+        match &self.kind {
+            Kind::Run(run) => run.network.as_ref(),
+            Kind::Target(_) | Kind::Data { .. } => None,
         }
     }
 
@@ -161,11 +176,12 @@ impl Examined {
     /// A target in closed form; one without a posterior is stood in for by its draws.
     fn target(spec: &Path, config: TargetConfig, opening: &Opening) -> Result<Self, Error> {
         let target = config.build_exact()?.expect("only a data set has no exact form");
+        let sampler = target.sampler.ok_or_else(|| Error::no_draws("the diagnostics", target.name))?;
         let seed = opening.seed.unwrap_or(0);
         let (posterior, denoiser, sampler, known_from, notes) = match (target.posterior, target.denoiser) {
-            (Some(posterior), denoiser) => (posterior, denoiser, target.sampler, KnownFrom::Measure, Vec::new()),
+            (Some(posterior), denoiser) => (posterior, denoiser, sampler, KnownFrom::Measure, Vec::new()),
             (None, _) => {
-                let draws = target.sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..STAND_IN_DRAWS);
+                let draws = sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..STAND_IN_DRAWS);
                 let note = format!(
                     "the posterior of `{}` has no closed form: the empirical measure of {STAND_IN_DRAWS} draws stands in for it",
                     target.name
@@ -213,51 +229,78 @@ impl Examined {
         })
     }
 
-    /// The network of a run, with the points that it was trained on.
+    /// The law of a run: exactly where it is known so, else through its score network, else through draws of it.
     fn run(spec: &Path, opening: &Opening) -> Result<Self, Error> {
         let device = device::open(&opening.device.unwrap_or_default())?;
-        let run = OpenedRun::open(spec, opening.checkpoint, &device)?;
-        let seed = opening.seed.unwrap_or(run.record.config.seed);
-        let mut notes = Vec::new();
-        let sampler = match Problem::new(&run.record.config) {
+        let stored = StoredRun::open(spec, opening.checkpoint)?;
+        let seed = opening.seed.unwrap_or(stored.record.config.seed);
+        // Only a network is examined at the data that it was trained on: it knows nothing of where they are.
+        let problem = match Problem::new(&stored.record.config) {
             Ok(problem) => {
-                run.record.check_data(&problem.data)?;
-                Arc::new(TrainingLaw(problem.source)) as Arc<dyn Sample>
+                stored.record.check_data(&problem.data)?;
+                Ok(problem)
             }
-            Err(error) if data_file_is_gone(&run) => {
+            Err(error) if data_file_is_gone(&stored) => Err(error),
+            Err(error) => return Err(error),
+        };
+        let (method, go_on) = (stored.record.config.method.clone(), || !interruption::asked());
+        let run = stored.law(wiring(&method), &Flags::default(), problem.as_ref().ok(), &device, &go_on, true)?;
+        let subject = |network, examined| RunSubject {
+            standardization: run.record.data.standardization.clone(),
+            columns: run.record.data.columns.clone(),
+            step: run.step,
+            network,
+            examined,
+        };
+        let examined = |sampler: Arc<dyn Sample>, posterior, denoiser, run, known_from, notes| Self {
+            name: stem(spec),
+            spec: spec.to_owned(),
+            dim: sampler.dim(),
+            sampler,
+            posterior,
+            denoiser: Some(denoiser),
+            kind: Kind::Run(Box::new(run)),
+            known_from,
+            seed,
+            notes,
+        };
+        if let Some(law) = run.sampler.law() {
+            let law = Arc::new(law.clone());
+            let run = subject(None, "exact law");
+            return Ok(examined(law.clone(), law.clone() as _, law as _, run, KnownFrom::Measure, Vec::new()));
+        }
+        let Some(network) = run.sampler.score_network() else {
+            let empirical = Arc::new(draws(&run, STAND_IN_DRAWS, seed, &go_on)?);
+            let note = format!(
+                "the run has neither an exact law nor a score network: the empirical measure of {STAND_IN_DRAWS} draws stands in for it"
+            );
+            warn!("{}: {note}", spec.display());
+            let (run, known_from) = (subject(None, "draws"), KnownFrom::Points(STAND_IN_DRAWS as usize));
+            let notes = vec![note, FINE_NOISE.to_owned()];
+            return Ok(examined(empirical.clone(), empirical.clone() as _, empirical as _, run, known_from, notes));
+        };
+        let mut notes = Vec::new();
+        let sampler = match problem {
+            Ok(problem) => Arc::new(problem.samples("the points of a network")?.source.clone()) as Arc<dyn Sample>,
+            Err(error) => {
                 let note = format!(
                     "the run's data file is gone, so X is drawn from the network itself: {NETWORK_DRAWS} samples"
                 );
                 warn!("{}: {note} ({error})", spec.display());
                 notes.push(note);
-                Arc::new(network_samples(&run, seed, &device)?)
+                Arc::new(draws(&run, NETWORK_DRAWS, seed, &go_on)?)
             }
-            Err(error) => return Err(error),
         };
         // In f64 where the device can: eigenvalues close to zero are differences.
         let dtype = if device == Device::flex() { DType::F64 } else { DType::F32 };
-        let network = run.network.cast(dtype);
-        let sigma_max = run.record.config.evaluation.sigma_max;
-        Ok(Self {
-            name: stem(spec),
-            spec: spec.to_owned(),
-            dim: run.record.data.dim,
-            sampler,
-            posterior: Arc::new(NetworkPosterior::of(&network, dtype, &device)),
-            denoiser: Some(Arc::new(network.clone())),
-            kind: Kind::Run(Box::new(RunSubject {
-                standardization: run.record.data.standardization,
-                columns: run.record.data.columns,
-                step: run.step,
-                path: DensityPath { sigma_max, steps: DENSITY_STEPS, seed },
-                network,
-                device,
-                dtype,
-            })),
-            known_from: KnownFrom::Network,
-            seed,
-            notes,
-        })
+        let network = network.clone().cast(dtype);
+        let posterior = Arc::new(NetworkPosterior::of(&network, dtype, &device));
+        let sigma_max =
+            run.record.config.evaluation.sigma_max.expect("a run with a score network has a range of noise levels");
+        let path = DensityPath { sigma_max, steps: DENSITY_STEPS, seed };
+        let denoiser = Arc::new(network.clone());
+        let run = subject(Some(NetworkSubject { network, path, device: device.clone(), dtype }), "network");
+        Ok(examined(sampler, posterior as _, denoiser as _, run, KnownFrom::Network, notes))
     }
 }
 
@@ -268,12 +311,14 @@ const LARGEST: f64 = 1e75;
 pub const FINE_NOISE: &str = "X is one of finitely many points: where the noise is finer than their spacing, the posterior sits on one of \
                           them and L_r falls to 0";
 
-impl RunSubject {
+impl NetworkSubject {
     /// The posterior of the network.
     pub fn posterior(&self) -> NetworkPosterior<ScoreNetwork> {
         NetworkPosterior::of(&self.network, self.dtype, &self.device)
     }
+}
 
+impl RunSubject {
     /// `W` of `y = W((x - shift)/scale)`, row by row; `None` where it is the identity.
     pub fn whitening(&self) -> Option<Vec<Vec<f64>>> {
         self.standardization.whitening.as_ref()?;
@@ -283,46 +328,15 @@ impl RunSubject {
     }
 }
 
-/// The law that a run learns, in standardised coordinates: a row of its training points with its instance noise, or a fresh draw
-/// of its target.
-struct TrainingLaw(Source);
-
-impl Sample for TrainingLaw {
-    fn dim(&self) -> usize {
-        self.0.dim()
-    }
-
-    fn draw(&self, words: &mut Words, point: &mut [f64]) {
-        match &self.0 {
-            Source::Rows { points, noise: InstanceNoise { sd, coordinates } } => {
-                let row = words.below(points.nrows() as u64) as usize;
-                point.iter_mut().zip(points.row(row)).for_each(|(p, &x)| *p = x);
-                if *sd > 0.0 {
-                    let noise = Points::from_shape_fn((1, point.len()), |_| sd * words.normal());
-                    point.iter_mut().zip(&coordinates.whiten(noise)).for_each(|(p, z)| *p += z);
-                }
-            }
-            Source::Fresh { target, shift, scale } => {
-                target.draw(words, point);
-                for ((p, shift), scale) in point.iter_mut().zip(shift).zip(scale) {
-                    *p = (*p - shift) / scale;
-                }
-            }
-        }
-    }
-}
-
 /// Whether the file that a run was trained on is not there any more.
-fn data_file_is_gone(run: &OpenedRun) -> bool {
+fn data_file_is_gone(run: &StoredRun) -> bool {
     matches!(&run.record.config.target, TargetConfig::Dataset(dataset) if !dataset.path.exists())
 }
 
 /// The empirical measure of samples of a run, in standardised coordinates.
-fn network_samples(run: &OpenedRun, seed: u64, device: &Device) -> Result<Empirical, Error> {
-    let (data, go_on) = (&run.record.data, || !interruption::asked());
-    let plan = SamplingPlan::new(&run.localization(None, &go_on, true), &Sampling::default(), seed)?;
-    let samples = plan.draw_all(&run.network, data, NETWORK_DRAWS, device, &go_on)?;
-    Ok(Empirical::new(data.standardization.apply(&samples))?)
+fn draws(run: &TrainedRun, count: u64, seed: u64, go_on: &dyn Fn() -> bool) -> Result<Empirical, Error> {
+    let samples = run.law().draw_all(seed, count, go_on)?;
+    Ok(Empirical::new(run.record.data.standardization.apply(&samples))?)
 }
 
 /// The name of a file without folder and extension (`points` of `data/points.csv.gz`), or that of a folder.
@@ -352,24 +366,5 @@ mod tests {
         let run = folder.path().join("ring.v2");
         std::fs::create_dir(&run).unwrap();
         assert_eq!(stem(&run), "ring.v2");
-    }
-
-    #[test]
-    fn the_training_law_is_that_of_the_rows_with_their_noise() {
-        let coordinates = Standardization { shift: vec![0.0; 2], scale: vec![1.0; 2], whitening: None };
-        let points = Arc::new(ndarray::array![[1.0, -2.0], [3.0, 4.0]]);
-        let law = |sd| {
-            TrainingLaw(Source::Rows {
-                points: points.clone(),
-                noise: InstanceNoise { sd, coordinates: coordinates.clone() },
-            })
-        };
-        let draws = |sd| law(sd).sample(&Stream::new(1, Purpose::Evaluation), 0, 0..4000);
-        assert!(draws(0.0).rows().into_iter().all(|row| points.rows().into_iter().any(|point| point == row)));
-        // Var = 1 + 0.25 and 9 + 0.25; five standard errors of a variance of 4000 draws are below a tenth of it.
-        let variance = draws(0.5).var_axis(ndarray::Axis(0), 0.0);
-        for (found, exact) in variance.iter().zip([1.25, 9.25]) {
-            assert!((found / exact - 1.0).abs() < 0.1, "{found} against {exact}");
-        }
     }
 }

@@ -91,7 +91,7 @@ fn the_score_is_the_derivative_of_the_log_density() {
     for json in [FULL, GAUSSIAN].iter().chain(&PLANE[..6]) {
         let target = target(json);
         let density = target.density.unwrap();
-        let mut x = target.sampler.sample(&Stream::new(1, Purpose::Evaluation), 0, 0..40);
+        let mut x = target.sampler.as_ref().unwrap().sample(&Stream::new(1, Purpose::Evaluation), 0, 0..40);
         // Some points of the law, some about it.
         x.rows_mut().into_iter().step_by(2).for_each(|mut row| row.map_inplace(|x| *x += 0.7));
         let derivative = gradient(|x| values(density.log_density(rows(x))), &x, 1e-4);
@@ -298,7 +298,7 @@ fn entropies_match_the_table() {
     ];
     for (name, exact, rounding) in table {
         let target = target(&format!("{{\"{name}\": {{}}}}"));
-        let x = target.sampler.sample(&Stream::new(5, Purpose::Evaluation), 0, 0..60_000);
+        let x = target.sampler.as_ref().unwrap().sample(&Stream::new(5, Purpose::Evaluation), 0, 0..60_000);
         let log_density = values(target.density.unwrap().log_density(rows(&x)));
         assert!(log_density.iter().all(|p| p.is_finite()), "{name}: a draw outside the support");
         let entropy = Estimate::mean(log_density.iter().map(|p| -p));
@@ -322,7 +322,7 @@ fn plane_densities_have_mass_one_and_the_moments_of_their_samplers() {
             values(target.density.unwrap().log_density(rows(&x))).iter().map(|p| p.exp() * step * step).collect();
         let mass: f64 = density.iter().sum();
         assert!((mass - 1.0).abs() < 1e-4, "{json}: mass {mass}");
-        let draws = target.sampler.sample(&Stream::new(6, Purpose::Evaluation), 0, 0..40_000);
+        let draws = target.sampler.as_ref().unwrap().sample(&Stream::new(6, Purpose::Evaluation), 0, 0..40_000);
         type Moment = fn(f64, f64) -> f64;
         let moments: [Moment; 6] =
             [|x, _| x, |_, y| y, |x, _| x * x, |x, y| x * y, |_, y| y * y, |x, y| x * x * y + (2.0 * y).sin()];
@@ -362,7 +362,7 @@ fn the_uniform_box_has_its_density_its_draws_and_its_noised_mass() {
 fn single_precision_follows_double_precision() {
     for json in PLANE {
         let target = target(json);
-        let x = target.sampler.sample(&Stream::new(8, Purpose::Evaluation), 0, 0..200);
+        let x = target.sampler.as_ref().unwrap().sample(&Stream::new(8, Purpose::Evaluation), 0, 0..200);
         let density = target.density.unwrap();
         let single = to_tensor(&x, DType::F32, &Device::flex());
         let got = density.log_density(single.clone());

@@ -90,8 +90,8 @@ fn curve_noise() -> f64 {
 /// A target that exists in closed form: its sampler, and what else is known of it.
 #[derive(Clone)]
 pub struct Target {
-    /// Its draws.
-    pub sampler: Arc<dyn Sample>,
+    /// Its draws, where it has a sampler: a posterior has none.
+    pub sampler: Option<Arc<dyn Sample>>,
     /// Its log-density and score, where it has one.
     pub density: Option<Arc<dyn Measure>>,
     /// Its exact posterior mean at every noise level, where that is known.
@@ -109,11 +109,27 @@ impl std::fmt::Debug for Target {
         f.debug_struct("Target")
             .field("name", &self.name)
             .field("version", &self.version)
-            .field("dim", &self.sampler.dim())
+            .field("sampler", &self.sampler.is_some())
+            .field("dim", &self.dim())
             .field("density", &self.density.is_some())
             .field("denoiser", &self.denoiser.is_some())
             .field("posterior", &self.posterior.is_some())
             .finish()
+    }
+}
+
+impl Target {
+    /// The dimension d.
+    ///
+    /// # Panics
+    ///
+    /// For a target with neither sampler nor density, of which nothing is known.
+    pub fn dim(&self) -> usize {
+        match (&self.sampler, &self.density) {
+            (Some(sampler), _) => sampler.dim(),
+            (None, Some(density)) => density.dim(),
+            (None, None) => panic!("the target {} has neither a sampler nor a density", self.name),
+        }
     }
 }
 
@@ -157,7 +173,7 @@ impl TargetConfig {
             Self::Ring {} => self.target(Arc::new(targets::ring()), true),
             Self::Checkerboard {} => self.target(Arc::new(Checkerboard::new()), true),
             Self::Pinwheel {} => Target {
-                sampler: Arc::new(Pinwheel {}),
+                sampler: Some(Arc::new(Pinwheel {})),
                 density: Some(Arc::new(Pinwheel {})),
                 denoiser: None,
                 posterior: None,
@@ -194,7 +210,7 @@ impl TargetConfig {
         M: Sample + Measure + Denoiser + PosteriorCovariance + 'static,
     {
         Target {
-            sampler: measure.clone(),
+            sampler: Some(measure.clone()),
             density: has_density.then(|| measure.clone() as Arc<dyn Measure>),
             denoiser: Some(measure.clone()),
             posterior: Some(measure),
@@ -207,7 +223,7 @@ impl TargetConfig {
     fn curve(&self, curve: SmoothedCurve) -> Target {
         let quadrature = curve.quadrature().map(Arc::new);
         Target {
-            sampler: Arc::new(curve),
+            sampler: Some(Arc::new(curve)),
             density: quadrature.clone().map(|mixture| mixture as Arc<dyn Measure>),
             denoiser: quadrature.clone().map(|mixture| mixture as Arc<dyn Denoiser + Send + Sync>),
             posterior: quadrature.map(|mixture| mixture as Arc<dyn PosteriorCovariance + Send + Sync>),

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::choice::choice;
+use crate::samplers::SamplerConfig;
 
 /// How noise levels are spaced between σ_max and σ_min.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -94,9 +95,31 @@ pub enum GridError {
         "the levels of the grid `{0}` come from data and a solver, not from sigma_min and sigma_max; take them from the data's curve"
     )]
     Localized(&'static str),
+    /// A localized grid for a sampler that steps elsewhere.
+    #[error("the grid `{grid}` places the steps of a solver, and those of `{sampler}` are equal in time")]
+    Sampler {
+        /// The grid.
+        grid: &'static str,
+        /// The sampler.
+        sampler: &'static str,
+    },
 }
 
 impl GridConfig {
+    /// Refuses a sampler whose steps the grid cannot place: a localized grid places those of a solver, and the backward chains step
+    /// equally in time.
+    ///
+    /// # Errors
+    ///
+    /// [`GridError::Sampler`].
+    pub fn fits(&self, sampler: &SamplerConfig) -> Result<(), GridError> {
+        let is_chain = matches!(sampler, SamplerConfig::TransportChain { .. } | SamplerConfig::LangevinChain { .. });
+        if self.is_localized() && is_chain {
+            return Err(GridError::Sampler { grid: self.name(), sampler: sampler.name() });
+        }
+        Ok(())
+    }
+
     /// The name of the grid in a config.
     pub fn name(&self) -> &'static str {
         match self {

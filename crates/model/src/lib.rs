@@ -1,5 +1,7 @@
-//! Score networks, and how they are sampled.
+//! Trained laws and what they are made of: score networks, and how they are sampled.
 //!
+//! - [`TrainedSampler`]: a law that was learnt, whichever way, and what it can be asked;
+//! - [`DiffusionSampler`]: that of a score network;
 //! - [`ScoreNetwork`]: a preconditioned denoiser, read as a score at every noise level;
 //! - [`GridConfig`]: the noise levels at which a sampler stops;
 //! - [`sample`]: solvers of the probability-flow ODE and the reverse SDE, and backward chains;
@@ -13,15 +15,19 @@ pub mod samplers;
 
 mod activation;
 mod choice;
+mod diffusion_sampler;
 mod embedding;
 mod grid;
 mod initialization;
 mod log_density;
 mod score_network;
+mod trained_sampler;
 
 pub use activation::Activation;
+pub use diffusion_sampler::{DiffusionPlan, DiffusionSampler};
 pub use grid::{GridConfig, GridError};
 pub use log_density::{Divergence, LogDensity, log_density, log_density_by};
 pub use preconditioning::Preconditioning;
 pub use samplers::{Observer, Progress, SamplerConfig, SamplerError, sample, sample_from};
 pub use score_network::{NetworkConfig, NetworkError, ScoreJacobian, ScoreNetwork};
+pub use trained_sampler::{Settings, TrainedSampler, TransportMap};

@@ -46,12 +46,25 @@ impl Divergence {
 /// Log-densities of points, and how they were found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LogDensity {
-    /// `log p_{σ_min}(x)` in nats, in the coordinates of the denoiser.
+    /// `log q(x)` in nats; of a denoiser `log p_{σ_min}(x)`, in its coordinates.
     pub values: Vec<f64>,
     /// The standard error of each from the random trace; 0 where the trace is exact.
     pub std_errors: Vec<f64>,
-    /// How the trace was taken.
+    /// Whether each is a value of a density: false where a construction behind it broke down.
+    pub valid: Vec<bool>,
+    /// How the trace was taken; exact where there is none.
     pub method: Divergence,
+    /// Why this is the density of another law than that of the samples, where it is.
+    pub of_another_law: Option<&'static str>,
+}
+
+impl LogDensity {
+    /// Appends the values of further points of the same law.
+    pub fn extend(&mut self, more: Self) {
+        self.values.extend(more.values);
+        self.std_errors.extend(more.std_errors);
+        self.valid.extend(more.valid);
+    }
 }
 
 /// [`log_density_by`] with the [`Divergence`] that fits the dimension.
@@ -123,7 +136,8 @@ pub fn log_density_by(
             std_errors.push(trace.std_error);
         }
     }
-    Ok(LogDensity { values, std_errors, method })
+    let valid = vec![true; n];
+    Ok(LogDensity { values, std_errors, valid, method, of_another_law: None })
 }
 
 /// Follows the points up the levels: y at σ_max, and for every point the integrals `∫ σ vᵀ(∇s)v dσ` of its tangents.

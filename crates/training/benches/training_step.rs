@@ -6,8 +6,8 @@ use brenier_measure::data::{Standardization, Standardize};
 use brenier_measure::{Points, Purpose, Stream};
 use brenier_model::{Activation, NetworkConfig, Preconditioning, ScoreNetwork};
 use brenier_training::{
-    DenoisingScoreMatching, EmaConfig, Flow, InstanceNoise, LearningRate, LossConfig, NoiseLevels, Objective,
-    OptimizerConfig, Source, TrainingConfig, TrainingState, Weighting, fit,
+    DenoisingScoreMatching, EmaConfig, FitConfig, Flow, InstanceNoise, LearningRate, LossConfig, NoiseLevels,
+    Objective, OptimizerConfig, Source, TrainingState, Weighting, fit,
 };
 use burn::tensor::Device;
 use divan::{Bencher, counter::ItemsCount};
@@ -42,15 +42,13 @@ fn twenty_steps(bencher: Bencher, (dim, width, depth, batch): (usize, usize, usi
     let device = Device::flex().autodiff();
     let architecture = NetworkConfig::ResidualMlp { width, depth, activation: Activation::Silu, embedding: 64 };
     let network = ScoreNetwork::new(&architecture, Preconditioning::Edm, dim, 1.0, 0, &device).expect("sizes in range");
-    let config = TrainingConfig {
+    let config = FitConfig {
         steps: STEPS,
-        batch,
         micro_batch: None,
         optimizer: OptimizerConfig::default(),
         learning_rate: LearningRate::Constant { rate: 1e-3, warmup: 0 },
         clip_norm: Some(1.0),
         ema: vec![EmaConfig::HalfLife(500.0)],
-        start_from: None,
     };
     let objective = objective(dim, batch);
     bencher.counter(ItemsCount::new(STEPS)).bench_local(|| {

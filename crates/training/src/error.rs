@@ -2,13 +2,14 @@
 
 use thiserror::Error;
 
+use crate::run_directory::RunDirectoryError;
+
 /// An error of training.
 #[derive(Debug, Error)]
 pub enum TrainingError {
     /// The loss or the gradient stopped being a number; the update was not applied.
     #[error(
-        "the {what} became {value} at step {step}; {}. \
-         Lower `training.learning_rate`, set `training.clip_norm`, or narrow `noise_levels`",
+        "the {what} became {value} at step {step}; {}",
         .last_finite.map_or_else(|| "there was no loss before".to_owned(), |loss| format!("the last finite loss was {loss}"))
     )]
     Diverged {
@@ -22,7 +23,7 @@ pub enum TrainingError {
         last_finite: Option<f64>,
     },
     /// Stored parameters do not fit the model of the config.
-    #[error("{file} does not fit the network of the config: {reason}. Use the config of the run that wrote it")]
+    #[error("{file} does not fit the model of the config: {reason}. Use the config of the run that wrote it")]
     ForeignWeights {
         /// The file inside the checkpoint.
         file: String,
@@ -35,6 +36,9 @@ pub enum TrainingError {
         /// The file.
         file: String,
     },
+    /// The run that another starts from cannot be opened.
+    #[error(transparent)]
+    Start(#[from] RunDirectoryError),
     /// What the observer of the loop reported.
     #[error(transparent)]
     Observer(Box<dyn std::error::Error + Send + Sync>),

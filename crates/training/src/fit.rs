@@ -7,10 +7,31 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor};
 
-use crate::config::TrainingConfig;
+use crate::ema::EmaConfig;
 use crate::error::TrainingError;
 use crate::gradients::{clip_factor, squared_norm};
+use crate::learning_rate::LearningRate;
+use crate::optimizer::OptimizerConfig;
 use crate::state::TrainingState;
+
+/// How an objective is minimised: by so many updates, at which rate, and what is averaged.
+///
+/// A method that fits more than once has a configuration and a [`TrainingState`] for each fit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FitConfig {
+    /// The number of optimiser updates.
+    pub steps: u64,
+    /// The number of points in one pass of the model, a divisor of the batch; none: the whole batch at once.
+    pub micro_batch: Option<usize>,
+    /// The update rule.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate at every step.
+    pub learning_rate: LearningRate,
+    /// The largest global gradient norm; none: no limit.
+    pub clip_norm: Option<f64>,
+    /// Moving averages of the parameters.
+    pub ema: Vec<EmaConfig>,
+}
 
 /// What is minimised: batches that depend on the step alone, and a loss on them.
 pub trait Objective<M: Module>: Sync {
@@ -59,7 +80,7 @@ const AHEAD: usize = 2;
 /// A loss or gradient that is not finite (the update is not applied), and what `observe` returns.
 pub fn fit<M: Module, O: Objective<M>>(
     objective: &O,
-    config: &TrainingConfig,
+    config: &FitConfig,
     state: &mut TrainingState<M>,
     device: &Device,
     prefetch: bool,
@@ -120,7 +141,7 @@ fn with_batches<M: Module, O: Objective<M>, R>(
 /// The mean loss of a batch and its gradient, accumulated over micro-batches of equal size.
 fn loss_and_gradients<M: Module, O: Objective<M>>(
     objective: &O,
-    config: &TrainingConfig,
+    config: &FitConfig,
     model: &M,
     batch: &O::Batch,
     device: &Device,

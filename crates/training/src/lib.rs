@@ -1,5 +1,7 @@
-//! How samplers are trained: the loop, denoising score matching, moving averages and checkpoints.
+//! How samplers are trained: what a method is, the loop, denoising score matching, moving averages and checkpoints.
 //!
+//! - [`Method`]: a way to learn a law, whichever;
+//! - [`Source`]: where training points come from;
 //! - [`fit()`]: the loop, which reads top to bottom;
 //! - [`denoising_score_matching`]: what a score network minimises;
 //! - [`ema`], [`optimizer`], [`learning_rate`], [`gradients`]: the parts of an update;
@@ -7,26 +9,28 @@
 //! - [`run_directory`]: how a run survives being killed;
 //! - [`tensorboard`]: the scalars of a run as event files.
 
-pub mod config;
 pub mod denoising_score_matching;
 pub mod ema;
 pub mod error;
 pub mod fit;
 pub mod gradients;
 pub mod learning_rate;
+pub mod method;
 pub mod optimizer;
 pub mod parameters;
 pub mod run_directory;
+pub mod source;
 pub mod state;
 pub mod tensorboard;
 
-pub use config::TrainingConfig;
 pub use denoising_score_matching::{
-    DenoisingScoreMatching, InstanceNoise, LossConfig, NoiseLevels, NoisedBatch, Source, Weighting,
+    DenoisingScoreMatching, LossConfig, NoiseLevels, NoisedBatch, ScoreMatching, TrainingConfig, Weighting,
 };
 pub use ema::{Ema, EmaConfig};
 pub use error::TrainingError;
-pub use fit::{Flow, Objective, StepReport, fit};
+pub use fit::{FitConfig, Flow, Objective, StepReport, fit};
 pub use learning_rate::LearningRate;
+pub use method::{Files, Method, Observe, Scalars};
 pub use optimizer::{Optimizer, OptimizerConfig};
+pub use source::{InstanceNoise, Source};
 pub use state::{Progress, TrainingState, averaged_model};

@@ -1,15 +1,14 @@
 //! All that a training run carries from step to step, and its form on disk.
 
-use std::collections::BTreeMap;
-
 use burn::module::Module;
 use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::config::TrainingConfig;
 use crate::ema::Ema;
 use crate::error::TrainingError;
+use crate::fit::FitConfig;
+use crate::method::Files;
 use crate::optimizer::Optimizer;
 
 /// A model in training with everything that the next step depends on.
@@ -41,6 +40,16 @@ pub struct Progress {
     pub last_loss: Option<f64>,
 }
 
+impl Progress {
+    /// The mean loss and gradient norm since they were last asked for; the sums begin anew.
+    pub fn take_means(&mut self) -> (f64, f64) {
+        let n = self.summed as f64;
+        let means = (self.loss_sum / n, self.gradient_norm_sum / n);
+        (self.loss_sum, self.gradient_norm_sum, self.summed) = (0.0, 0.0, 0);
+        means
+    }
+}
+
 const WEIGHTS: &str = "weights.bpk";
 const FIRST_MOMENT: &str = "optimizer-first-moment.bpk";
 const SECOND_MOMENT: &str = "optimizer-second-moment.bpk";
@@ -53,7 +62,7 @@ fn ema_file(index: usize) -> String {
 
 impl<M: Module> TrainingState<M> {
     /// The state before the first step. `model` lives on an autodiff device.
-    pub fn new(config: &TrainingConfig, model: M) -> Self {
+    pub fn new(config: &FitConfig, model: M) -> Self {
         Self {
             optimizer: Optimizer::new(config.optimizer),
             emas: config.ema.iter().map(|&ema| Ema::new(ema, &model)).collect(),
@@ -63,18 +72,15 @@ impl<M: Module> TrainingState<M> {
     }
 
     /// The files of a checkpoint: name and content.
-    pub fn to_files(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn to_files(&self) -> Files {
         let (first, second) = self.optimizer.moments(&self.model);
-        let mut files = vec![
-            (WEIGHTS.to_string(), record(self.model.valid())),
-            (FIRST_MOMENT.to_string(), record(first)),
-            (SECOND_MOMENT.to_string(), record(second)),
-        ];
-        for (index, ema) in self.emas.iter().enumerate() {
-            files.push((ema_file(index), record(ema.model().clone())));
-        }
-        let progress = serde_json::to_vec_pretty(&self.progress).expect("finite numbers");
-        files.push((PROGRESS.to_string(), progress));
+        let mut files = Files::from([
+            (WEIGHTS.to_owned(), record(self.model.valid())),
+            (FIRST_MOMENT.to_owned(), record(first)),
+            (SECOND_MOMENT.to_owned(), record(second)),
+            (PROGRESS.to_owned(), serde_json::to_vec_pretty(&self.progress).expect("finite numbers")),
+        ]);
+        files.extend(self.emas.iter().enumerate().map(|(index, ema)| (ema_file(index), record(ema.model().clone()))));
         files
     }
 
@@ -83,11 +89,7 @@ impl<M: Module> TrainingState<M> {
     /// # Errors
     ///
     /// A missing file, and parameters that are not exactly those of the template.
-    pub fn from_files(
-        config: &TrainingConfig,
-        template: M,
-        files: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<Self, TrainingError> {
+    pub fn from_files(config: &FitConfig, template: M, files: &Files) -> Result<Self, TrainingError> {
         let plain = template.valid();
         let progress: Progress = serde_json::from_slice(content(files, PROGRESS)?)
             .map_err(|error| TrainingError::ForeignWeights { file: PROGRESS.into(), reason: error.to_string() })?;
@@ -111,11 +113,7 @@ impl<M: Module> TrainingState<M> {
 /// # Errors
 ///
 /// A missing file, and parameters that are not exactly those of the template.
-pub fn averaged_model<M: Module>(
-    template: M,
-    files: &BTreeMap<String, Vec<u8>>,
-    index: usize,
-) -> Result<M, TrainingError> {
+pub fn averaged_model<M: Module>(template: M, files: &Files, index: usize) -> Result<M, TrainingError> {
     load(template, files, &ema_file(index))
 }
 
@@ -123,11 +121,11 @@ fn record<M: Module>(model: M) -> Vec<u8> {
     model.into_record().into_bytes().expect("a record in memory").to_vec()
 }
 
-fn content<'a>(files: &'a BTreeMap<String, Vec<u8>>, file: &str) -> Result<&'a [u8], TrainingError> {
+fn content<'a>(files: &'a Files, file: &str) -> Result<&'a [u8], TrainingError> {
     files.get(file).map(Vec::as_slice).ok_or_else(|| TrainingError::MissingFile { file: file.into() })
 }
 
-fn load<M: Module>(template: M, files: &BTreeMap<String, Vec<u8>>, file: &str) -> Result<M, TrainingError> {
+fn load<M: Module>(template: M, files: &Files, file: &str) -> Result<M, TrainingError> {
     let bytes = Bytes::from_bytes_vec(content(files, file)?.to_vec());
     ModuleRecord::from_bytes(bytes)
         .and_then(|record| template.try_load_record(record))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use brenier_measure::{Denoiser, GaussianMixture, Points, Purpose, Sample, Stream, to_points, to_tensor};
 use brenier_model::{Activation, NetworkConfig, Preconditioning, ScoreNetwork};
 use brenier_training::{
-    DenoisingScoreMatching, EmaConfig, Flow, LearningRate, LossConfig, NoiseLevels, OptimizerConfig, Source,
-    TrainingConfig, TrainingError, TrainingState, Weighting, fit,
+    DenoisingScoreMatching, EmaConfig, Files, FitConfig, Flow, LearningRate, LossConfig, NoiseLevels, OptimizerConfig,
+    Source, TrainingError, TrainingState, Weighting, fit,
 };
 use burn::tensor::{DType, Device, Tensor};
 
@@ -29,16 +29,14 @@ fn objective(loss: LossConfig) -> DenoisingScoreMatching {
     }
 }
 
-fn config(steps: u64) -> TrainingConfig {
-    TrainingConfig {
+fn config(steps: u64) -> FitConfig {
+    FitConfig {
         steps,
-        batch: BATCH,
         micro_batch: None,
         optimizer: OptimizerConfig::default(),
         learning_rate: LearningRate::Cosine { peak: 1e-2, warmup: 100, last: 0.0 },
         clip_norm: None,
         ema: vec![EmaConfig::Power(0.15)],
-        start_from: None,
     }
 }
 
@@ -127,7 +125,7 @@ fn every_preconditioning_under_every_weighting_reaches_the_same_optimum() {
 }
 
 /// Parameters and moments after some steps, as the files of a checkpoint.
-fn files_after(config: &TrainingConfig, objective: &DenoisingScoreMatching, prefetch: bool) -> Vec<(String, Vec<u8>)> {
+fn files_after(config: &FitConfig, objective: &DenoisingScoreMatching, prefetch: bool) -> Files {
     let device = Device::flex().autodiff();
     let mut state = TrainingState::new(config, network(Preconditioning::Edm, &device));
     fit(objective, config, &mut state, &device, prefetch, |_, _| Ok(Flow::Continue)).unwrap();
@@ -158,7 +156,7 @@ fn micro_batches_change_only_the_rounding() {
     let objective = objective(loss);
     let device = Device::flex().autodiff();
     let first_report = |micro_batch| {
-        let config = TrainingConfig { micro_batch, ..config(1) };
+        let config = FitConfig { micro_batch, ..config(1) };
         let mut state = TrainingState::new(&config, network(Preconditioning::Edm, &device));
         let mut first = None;
         fit(&objective, &config, &mut state, &device, false, |_, report| {
@@ -176,7 +174,7 @@ fn micro_batches_change_only_the_rounding() {
 #[test]
 fn a_loss_that_is_no_number_stops_before_the_update() {
     let loss = LossConfig::AllScales { weighting: Weighting::Edm, antithetic: true };
-    let config = TrainingConfig { learning_rate: LearningRate::Constant { rate: 1e30, warmup: 0 }, ..config(50) };
+    let config = FitConfig { learning_rate: LearningRate::Constant { rate: 1e30, warmup: 0 }, ..config(50) };
     let device = Device::flex().autodiff();
     let mut state = TrainingState::new(&config, network(Preconditioning::Edm, &device));
     let error = fit(&objective(loss), &config, &mut state, &device, false, |_, _| Ok(Flow::Continue)).unwrap_err();

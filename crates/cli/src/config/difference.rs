@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Config;
 use super::check::join;
+use crate::methods::wiring;
 
 /// One key whose value changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +29,15 @@ impl fmt::Display for Difference {
 
 /// Every key in which two configs differ.
 ///
-/// A resume may change `device` and `output`, which leave the numbers alone, and `training.steps` where the learning
-/// rate does not depend on it; anything else would make another run of it.
+/// A resume may change `device` and `output`, which leave the numbers alone, and what the method says; anything else would make
+/// another run of it.
 pub fn difference(old: &Config, new: &Config) -> Vec<Difference> {
-    let may_prolong =
-        old.training.learning_rate.is_independent_of_length() && new.training.learning_rate.is_independent_of_length();
+    let method = wiring(&new.method);
     let mut differences = Vec::new();
     compare("", Some(old.to_value()), Some(new.to_value()), &mut differences);
     for difference in &mut differences {
         let path = difference.path.as_str();
-        difference.allowed =
-            path == "device" || path.starts_with("output.") || (path == "training.steps" && may_prolong);
+        difference.allowed = path == "device" || path.starts_with("output.") || method.may_change(path, old, new);
     }
     differences
 }

@@ -7,8 +7,10 @@ use brenier_measure::data::{DataError, DataSetConfig, SplitConfig};
 use brenier_model::{Activation, GridConfig, NetworkConfig, Preconditioning, SamplerConfig};
 use brenier_training::{EmaConfig, LearningRate, LossConfig, NoiseLevels, OptimizerConfig, TrainingConfig, Weighting};
 
-use super::{Config, DenoisingScoreMatchingConfig, EvaluationConfig, MethodConfig, OutputConfig};
+use super::{Config, EvaluationConfig, MethodConfig, OutputConfig};
 use crate::device::DeviceName;
+use crate::methods::score_matching::config::DenoisingScoreMatchingConfig;
+use crate::methods::wiring;
 
 /// Below this many rows a validation and a test part would say nothing.
 const FEWEST_TO_SPLIT: usize = 20;
@@ -31,7 +33,7 @@ pub fn init(path: &Path) -> Result<String, DataError> {
         4..=256 => (256, 4, 64),
         _ => (512, 4, 64),
     };
-    let config = Config {
+    let mut config = Config {
         schema: None,
         name: name(path),
         seed: 0,
@@ -44,7 +46,7 @@ pub fn init(path: &Path) -> Result<String, DataError> {
             noise_levels: NoiseLevels::LogNormal { mean: if dim > 3 { -0.5 } else { -1.2 }, sd: 1.2 }.into(),
             loss: LossConfig::AllScales { weighting: Weighting::Edm, antithetic: true },
         }),
-        training: TrainingConfig {
+        training: Some(TrainingConfig {
             steps: if dim > 3 { 12_000 } else { 20_000 },
             batch: 512,
             micro_batch: None,
@@ -53,16 +55,18 @@ pub fn init(path: &Path) -> Result<String, DataError> {
             clip_norm: Some(1.0),
             ema: vec![EmaConfig::HalfLife(500.0)],
             start_from: None,
-        },
+        }),
         evaluation: EvaluationConfig {
             count: count as u64,
-            sampler: SamplerConfig::Heun,
-            grid: GridConfig::Karras { rho: 7.0 },
+            sampler: Some(SamplerConfig::Heun),
+            grid: Some(GridConfig::Karras { rho: 7.0 }),
             ..EvaluationConfig::default()
         },
         output: OutputConfig::default(),
         target: TargetConfig::Dataset(dataset),
     };
+    let method = config.method.clone();
+    wiring(&method).resolve(&mut config);
     Ok(serde_json::to_string_pretty(&config).expect("a config has string keys and finite numbers"))
 }
 
@@ -82,7 +86,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::config::parse;
+    use crate::config::load::parse;
 
     /// The config for a file, which must load.
     fn config_of(path: &Path) -> Value {

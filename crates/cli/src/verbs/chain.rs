@@ -250,9 +250,9 @@ impl Task {
         let Some(denoiser) = self.examined.denoiser() else {
             return Err(Error::bad_input(format!("{} has no scores", self.examined.spec.display())));
         };
-        let (dtype, device) = match &self.examined.kind {
-            Kind::Run(run) => (run.dtype, &run.device),
-            Kind::Target(_) | Kind::Data { .. } => (DType::F64, host),
+        let (dtype, device) = match self.examined.network() {
+            Some(network) => (network.dtype, &network.device),
+            None => (DType::F64, host),
         };
         let sampler = self.examined.sampler.as_ref();
         Ok(Target { sampler, denoiser, line: self.line.as_ref(), dtype, device })

@@ -3,54 +3,62 @@
 use brenier_measure::data::read_points;
 use brenier_measure::data::write::{Format, PointWriter};
 use brenier_measure::{Estimate, Points};
+use brenier_model::SamplerError;
 use serde_json::json;
 
 use crate::arguments::DensityArguments;
 use crate::error::{Error, Exit};
 use crate::interruption;
-use crate::model_density::{ModelDensity, TILE};
+use crate::methods::wiring;
+use crate::methods::wiring::Flags;
 use crate::output_file;
 use crate::progress::Progress;
-use crate::record::OpenedRun;
+use crate::run::law::DensityError;
+use crate::run::opened::StoredRun;
 use crate::stdout::say;
 use crate::verbs::Context;
 
-/// Writes a log-density (nats, original coordinates) and its standard error for every point, by the probability-flow ODE.
+/// Writes a log-density (nats, original coordinates) and its standard error for every point.
 ///
-/// The error is that of a random trace, above 32 dimensions; 0 where the trace is exact.
+/// The error is that of a random trace, for a score network above 32 dimensions; 0 where the density is exact.
 pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, Error> {
     let format = Format::of_path(&arguments.out)?;
     output_file::check(&arguments.out, &[&arguments.input])?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
-    let run = OpenedRun::open(&arguments.opened.run, arguments.opened.checkpoint, &device)?;
-    let (config, data) = (&run.record.config, &run.record.data);
+    let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    let data = &run.record.data;
     let points = read_points(&arguments.input, data.columns.as_deref())?.points;
     if points.ncols() != data.dim {
         return Err(Error::dimension(&arguments.input, points.ncols(), data.dim));
     }
-    let seed = arguments.opened.seed.unwrap_or(config.seed);
-    let model = ModelDensity::new(&run, arguments.steps as usize, seed, &device)?;
+    let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);
+    let flags =
+        Flags { density_steps: arguments.steps.map(|steps| steps as usize), for_densities: true, ..Flags::default() };
+    let (method, go_on) = (run.record.config.method.clone(), || !interruption::asked());
+    let run = run.law(wiring(&method), &flags, None, &device, &go_on, context.quiet)?;
     let names = ["log_density".to_owned(), "std_error".to_owned()];
     let mut progress = Progress::new(points.nrows() as u64, 0, "log-density", context.quiet);
     let mut writer = PointWriter::create(&arguments.out, format, 2, points.nrows() as u64, Some(&names))?;
-    let mut densities = Vec::with_capacity(points.nrows());
-    for start in (0..points.nrows()).step_by(TILE) {
-        if interruption::asked() {
+    let found = run.law().log_densities(&points, seed, &mut |tile, done| {
+        if !go_on() {
             return Err(Error::interrupted());
         }
-        let end = (start + TILE).min(points.nrows());
-        let tile = model.at(&points.slice(ndarray::s![start..end, ..]).to_owned(), start as u64)?;
         let columns = [&tile.values, &tile.std_errors];
-        writer.write(&Points::from_shape_fn((end - start, 2), |(row, column)| columns[column][row]))?;
-        densities.extend(tile.values);
-        progress.update(end as u64, &[]);
-    }
+        writer.write(&Points::from_shape_fn((tile.values.len(), 2), |(row, column)| columns[column][row]))?;
+        progress.update(done as u64, &[]);
+        Ok(())
+    });
+    let found = found.map_err(|error| match error {
+        DensityError::Undefined(SamplerError::NoLogDensity) => Error::run_without_density(&run.record.config.name),
+        DensityError::Undefined(error) => error.into(),
+        DensityError::Stopped(error) => error,
+    })?;
     writer.finish()?;
     progress.finish();
-    let nll = Estimate::mean(densities.iter().map(|value| -value));
+    let nll = Estimate::mean(found.values.iter().map(|value| -value));
     let summary = json!({
         "count": points.nrows(), "nll": nll.value, "std_error": nll.std_error, "unit": "nats",
-        "method": model.method(), "checkpoint": run.step, "out": arguments.out.display().to_string(),
+        "method": found.method, "checkpoint": run.step, "out": arguments.out.display().to_string(),
     });
     if arguments.json {
         say(&format!("{summary}\n"))?;

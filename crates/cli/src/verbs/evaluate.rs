@@ -5,11 +5,12 @@ use tracing::warn;
 
 use crate::arguments::{EvaluateArguments, Judging, Opened, Sampling};
 use crate::error::{Error, Exit};
-use crate::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
 use crate::interruption;
-use crate::problem::Problem;
-use crate::record::OpenedRun;
-use crate::sampling::SamplingPlan;
+use crate::methods::wiring;
+use crate::methods::wiring::Flags;
+use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
+use crate::run::opened::StoredRun;
+use crate::run::problem::Problem;
 use crate::selection::{OF_MODES, Selection, settings};
 use crate::stdout::say;
 use crate::verbs::Context;
@@ -19,25 +20,24 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     let selection =
         Selection::new(&arguments.judging, &[&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES].concat())?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
-    let run = OpenedRun::open(&arguments.opened.run, arguments.opened.checkpoint, &device)?;
-    let config = &run.record.config;
-    let problem = Problem::new(config)?;
+    let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    let problem = Problem::new(&run.record.config)?;
     run.record.check_data(&problem.data)?;
-    let seed = arguments.opened.seed.unwrap_or(config.seed);
-    let go_on = || !interruption::asked();
-    let localization = run.localization(Some(&problem), &go_on, context.quiet);
-    let plan = SamplingPlan::new(&localization, &arguments.sampling, seed)?;
+    let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);
+    let (method, go_on) = (run.record.config.method.clone(), || !interruption::asked());
+    let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };
+    let run = run.law(wiring(&method), &flags, Some(&problem), &device, &go_on, context.quiet)?;
+    let config = &run.record.config;
     let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
-    let samples = plan.draw_all(&run.network, &run.record.data, count, &device, &go_on)?;
+    let samples = run.law().draw_all(seed, count, &go_on)?;
     let judge = Judge {
         selection,
         settings: settings(&arguments.judging, seed),
         log_density: config.evaluation.log_density,
-        device: &device,
         go_on: &go_on,
         quiet: context.quiet,
     };
-    let report = Report::new(&run, &problem, &plan, &samples, &judge)?;
+    let report = Report::new(&run, &problem, &samples, &judge)?;
     if arguments.json {
         say(&report.to_json_line())?;
     } else {

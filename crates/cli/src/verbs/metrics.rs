@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use brenier_eval::{
     DenseTarget, Detail, EQUAL_SIZES, LogDensities, MetricReport, MetricTable, Reference, Settings, Step,
     against_density, evaluate, mode_coverage,
 };
 use brenier_measure::data::{DataSet, read_points};
-use brenier_measure::{GaussianMixture, Points, Target, TargetConfig};
+use brenier_measure::{GaussianMixture, Points, Sample, Target, TargetConfig};
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -32,8 +33,8 @@ const OF_BOTH: [&str; 4] = ["elbo", "log_z", "ess_reverse", "pareto_k"];
 enum Against {
     /// Points, and where they come from.
     Points(Points),
-    /// A target to draw from, with its modes where it is a mixture.
-    Target(Target, Option<GaussianMixture>),
+    /// A target to draw from, with its draws, and its modes where it is a mixture.
+    Target(Target, Arc<dyn Sample>, Option<GaussianMixture>),
 }
 
 /// Prints every metric that applies to two sets of points, or to points and a target.
@@ -68,7 +69,7 @@ impl Against {
         if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
             return Ok(Self::Points(read_points(path, None)?.points));
         }
-        match config::load_target(path)? {
+        match config::load::load_target(path)? {
             TargetConfig::Dataset(dataset) => {
                 if dataset.noise > 0.0 {
                     warn!("the points of {} are taken as they stand, without the noise", dataset.path.display());
@@ -77,7 +78,8 @@ impl Against {
             }
             config => {
                 let target = config.build_exact()?.expect("only a data set has no exact form");
-                Ok(Self::Target(target, config.modes()?))
+                let sampler = target.sampler.clone().ok_or_else(|| Error::no_draws("distances", target.name))?;
+                Ok(Self::Target(target, sampler, config.modes()?))
             }
         }
     }
@@ -85,17 +87,17 @@ impl Against {
     fn dim(&self) -> usize {
         match self {
             Self::Points(points) => points.ncols(),
-            Self::Target(target, _) => target.sampler.dim(),
+            Self::Target(_, sampler, _) => sampler.dim(),
         }
     }
 
     /// Refuses flags that ask for what B cannot give.
     fn check(&self, arguments: &MetricsArguments, selection: &Selection) -> Result<(), Error> {
         let path = &arguments.reference;
-        let has_density = matches!(self, Self::Target(target, _) if target.density.is_some());
+        let has_density = matches!(self, Self::Target(target, ..) if target.density.is_some());
         let name = match self {
             Self::Points(_) => format!("the points of {}", path.display()),
-            Self::Target(target, _) => format!("the target `{}` of {}", target.name, path.display()),
+            Self::Target(target, ..) => format!("the target `{}` of {}", target.name, path.display()),
         };
         if let Some(metric) = selection.first_named(&[&OF_DENSITY[..], &OF_BOTH].concat()).filter(|_| !has_density) {
             return Err(Error::no_density(metric, &name));
@@ -104,7 +106,7 @@ impl Against {
             return Err(Error::no_log_density(metric));
         }
         if let Some(metric) = selection.first_named(&OF_MODES)
-            && !matches!(self, Self::Target(_, Some(_)))
+            && !matches!(self, Self::Target(_, _, Some(_)))
         {
             return Err(Error::no_modes(metric, &name));
         }
@@ -136,8 +138,8 @@ impl Task {
         let Self { samples, count, selection, settings, .. } = self;
         let (reference, count_b) = match &self.against {
             Against::Points(points) => (Reference::Points(points), points.nrows()),
-            Against::Target(target, _) => {
-                let sampler = target.sampler.as_ref();
+            Against::Target(_, sampler, _) => {
+                let sampler = sampler.as_ref();
                 (Reference::Target { sampler, count: *count }, count.unwrap_or(samples.nrows()))
             }
         };
@@ -147,13 +149,13 @@ impl Task {
             !interruption::asked()
         };
         let mut metrics = evaluate(samples, &reference, &selection.distances(), settings, watch)?.metrics;
-        if let Against::Target(_, Some(mixture)) = &self.against
+        if let Against::Target(_, _, Some(mixture)) = &self.against
             && samples.nrows() >= 2
             && OF_MODES.iter().any(|name| selection.wants(name))
         {
             metrics.extend(mode_coverage(samples, mixture, settings.seed)?.metrics);
         }
-        if let Against::Target(Target { sampler, density: Some(density), .. }, _) = &self.against {
+        if let Against::Target(Target { density: Some(density), .. }, sampler, _) = &self.against {
             let target = DenseTarget { sampler: sampler.as_ref(), density: density.as_ref() };
             if OF_DENSITY.iter().any(|name| selection.wants(name)) {
                 metrics.extend(against_density(samples, &target, settings, &mut || !interruption::asked())?);

@@ -4,10 +4,12 @@ use brenier_training::run_directory::RunDirectory;
 
 use crate::arguments::ResumeArguments;
 use crate::error::{Error, Exit};
-use crate::interruption::Deadline;
-use crate::problem::Problem;
-use crate::record::RunRecord;
-use crate::training_run::{Ending, TrainingRun};
+use crate::interruption::Limits;
+use crate::methods::wiring;
+use crate::run::RunContext;
+use crate::run::problem::Problem;
+use crate::run::record::RunRecord;
+use crate::run::training::Ending;
 use crate::verbs::Context;
 
 /// Goes on with a run directory from its last checkpoint.
@@ -15,10 +17,11 @@ pub fn resume(arguments: &ResumeArguments, context: &Context) -> Result<Exit, Er
     let mut directory = RunDirectory::open_locked(&arguments.run)?;
     let record = RunRecord::read(&directory)?;
     let device = arguments.compute.open(record.config.device)?;
-    let deadline = Deadline::after(arguments.max_time);
+    let limits = Limits::new(arguments.max_time, arguments.max_steps);
     let problem = Problem::new(&record.config)?;
     record.check_data(&problem.data)?;
     context.log_into(&directory)?;
-    let run = TrainingRun { record, problem, device, deadline, quiet: context.quiet };
-    run.go_on(&mut directory).map(Ending::exit)
+    let method = record.config.method.clone();
+    let run = RunContext { record, problem, device, limits, quiet: context.quiet };
+    wiring(&method).train(&run, &mut directory).map(Ending::exit)
 }

@@ -4,13 +4,13 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::arguments::Arguments;
-use crate::config;
+use crate::config::load;
 use crate::error::{Error, Exit};
 use crate::stdout::say;
 
 /// Prints the JSON schema of configs.
 pub fn schema() -> Result<Exit, Error> {
-    say(&format!("{}\n", serde_json::to_string_pretty(&config::schema()).expect("a schema has string keys")))?;
+    say(&format!("{}\n", serde_json::to_string_pretty(&load::schema()).expect("a schema has string keys")))?;
     Ok(Exit::Done)
 }
 

@@ -338,7 +338,7 @@ fn a_box_is_a_line_too() {
     let (line, law) = (Line::of(&config).unwrap(), config.build_exact().unwrap().unwrap());
     let denoiser = law.denoiser.unwrap();
     let exact = Target {
-        sampler: law.sampler.as_ref(),
+        sampler: law.sampler.as_deref().unwrap(),
         denoiser: denoiser.as_ref(),
         line: Some(&line),
         dtype: DType::F64,

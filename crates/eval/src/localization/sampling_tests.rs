@@ -22,7 +22,7 @@ fn curve_of(density: &KernelDensity) -> SamplingCurve {
 fn draws(target: &str, count: u64) -> Points {
     let config: TargetConfig = serde_json::from_str(target).unwrap();
     let target = config.build_exact().unwrap().unwrap();
-    target.sampler.sample(&Stream::new(5, Purpose::Evaluation), 0, 0..count)
+    target.sampler.as_ref().unwrap().sample(&Stream::new(5, Purpose::Evaluation), 0, 0..count)
 }
 
 fn close(a: f64, b: f64, tolerance: f64, what: &str) {

@@ -328,7 +328,7 @@ fn covariance_and_mean_are_derivatives_of_the_log_density() {
     for json in configs {
         let target = serde_json::from_str::<TargetConfig>(json).unwrap().build_exact().unwrap().unwrap();
         let posterior = target.posterior.expect("an exact posterior");
-        let x = target.sampler.sample(&stream, 0, 0..3);
+        let x = target.sampler.as_ref().unwrap().sample(&stream, 0, 0..3);
         for r in [0.3, 1.0, 2.5] {
             for (i, x) in x.rows().into_iter().enumerate() {
                 let y = [r * x[0] + 0.7 - i as f64, r * x[1] + 0.4 * i as f64];

@@ -161,6 +161,9 @@ pub enum SamplerError {
         /// What it became.
         value: f64,
     },
+    /// A law without a log-density was asked for one.
+    #[error("this law has samples and no log-density")]
+    NoLogDensity,
     /// The caller asked to stop.
     #[error("sampling was interrupted")]
     Interrupted,

@@ -1,21 +1,24 @@
 //! Denoising score matching: a network learns the score of every noised law from samples.
 
+mod config;
 mod loss;
+mod method;
 mod noise_levels;
-mod source;
 
+pub use config::TrainingConfig;
 pub use loss::{LossConfig, Weighting};
+pub use method::ScoreMatching;
 pub use noise_levels::NoiseLevels;
-pub use source::{InstanceNoise, Source};
 
 use std::ops::Range;
 
-use brenier_measure::{Denoiser, Points, Purpose, Stream, Words};
+use brenier_measure::{Denoiser, Points, Purpose, Sample, Stream, Words};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use self::loss::Level;
 use crate::fit::Objective;
+use crate::source::Source;
 
 /// The objective of a run: the loss, the points and the noise it is taken over, all functions of (seed, step, index).
 pub struct DenoisingScoreMatching {

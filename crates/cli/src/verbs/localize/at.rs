@@ -154,7 +154,7 @@ pub fn answer(
 
 /// Whether the log-densities of a network are left out because there are too many.
 pub fn leaves_out_log_density(subject: &Examined, question: &Question, snrs: usize) -> bool {
-    matches!(subject.kind, Kind::Run(_)) && question.count().saturating_mul(snrs) > MOST_LOG_DENSITIES
+    subject.network().is_some() && question.count().saturating_mul(snrs) > MOST_LOG_DENSITIES
 }
 
 /// All answers, with their covariances.

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::interruption;
 use crate::list::List;
 use crate::progress::Watched;
-use crate::subject::{Examined, Kind};
+use crate::subject::Examined;
 
 /// A relative asymmetry that is no longer small.
 const ASYMMETRIC: f64 = 0.2;
@@ -179,8 +179,7 @@ pub fn watched<T>(
 
 /// `‖J - Jᵀ‖/‖J‖` of a network at draws of `Y_r = rX + Z` for every r.
 fn asymmetry(examined: &Examined, snrs: &[f64]) -> Option<Vec<AsymmetryAt>> {
-    let Kind::Run(run) = &examined.kind else { return None };
-    let posterior = run.posterior();
+    let posterior = examined.network()?.posterior();
     let stream = Stream::new(examined.seed, Purpose::Localization);
     let x = examined.sampler.sample(&stream, ASYMMETRY_STEP, 0..ASYMMETRY_DRAWS);
     let mut z = Points::zeros(x.dim());

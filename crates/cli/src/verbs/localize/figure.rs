@@ -163,7 +163,7 @@ fn title(examined: &Examined) -> String {
         Kind::Target(config) if config.name() != name => format!("{name} ({}), dimension {dim}", config.name()),
         Kind::Target(_) => format!("{name}, dimension {dim}"),
         Kind::Data { count } => format!("{name}: {count} points, dimension {dim}"),
-        Kind::Run(run) => format!("{name}: the network at step {}, dimension {dim}, standardised", run.step),
+        Kind::Run(run) => format!("{name}: the {} at step {}, dimension {dim}, standardised", run.examined, run.step),
     }
 }
 

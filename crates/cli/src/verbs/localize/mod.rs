@@ -191,6 +191,7 @@ pub fn facts(subject: &Examined) -> Map<String, Value> {
         }
         Kind::Run(run) => {
             put("kind", json!("run"));
+            put("examined", json!(run.examined));
             put("checkpoint", json!(run.step));
             put("shift", json!(run.standardization.shift));
             put("scale", json!(run.standardization.scale));
@@ -208,7 +209,9 @@ fn headline(subject: &Examined, curves: Option<(&Curves, &Asked)>) -> String {
         Kind::Target(config) => format!("the target `{}` of {spec}", config.name()),
         Kind::Data { count: 1 } => format!("the one point of {spec}"),
         Kind::Data { count } => format!("the {count} points of {spec}"),
-        Kind::Run(run) => format!("the network of {spec} at step {}, in standardised coordinates", run.step),
+        Kind::Run(run) => {
+            format!("the {} of {spec} at step {}, in standardised coordinates", run.examined, run.step)
+        }
     };
     let how = match curves {
         Some((Curves { draws: Some(draws), .. }, _)) => format!(", {draws} draws at each r, seed {seed}"),

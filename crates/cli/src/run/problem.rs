@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use brenier_measure::data::{DataSet, Standardization, Standardize};
-use brenier_measure::{Denoiser, GaussianMixture, Points, Purpose, Rescaled, Stream, Target, TargetConfig};
+use brenier_measure::{Denoiser, GaussianMixture, Points, Purpose, Rescaled, Sample, Stream, Target, TargetConfig};
 use brenier_training::{InstanceNoise, Source};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -24,12 +24,18 @@ const HELD_OUT_POINTS: u64 = 2;
 pub struct Problem {
     /// What is kept in the run directory.
     pub data: DataRecord,
-    /// Training points.
-    pub source: Source,
-    /// Points of the held-out loss, standardised.
-    pub held_out: Points,
+    /// Its points; none where the target is known through its density alone.
+    pub samples: Option<Samples>,
     /// What samples are compared with, in original coordinates.
     pub reference: Reference,
+}
+
+/// The points of a learning problem, standardised.
+pub struct Samples {
+    /// Training points.
+    pub source: Source,
+    /// Points that are not trained on.
+    pub held_out: Points,
 }
 
 /// What a run must remember of its data, so that it can be sampled where the data is not.
@@ -46,8 +52,8 @@ pub struct DataRecord {
     pub columns: Option<Vec<String>>,
     /// Height and width, where a point is an image.
     pub image_shape: Option<[usize; 2]>,
-    /// The least and the greatest value of the training points, in original coordinates.
-    pub range: [f64; 2],
+    /// The least and the greatest value of the training points, in original coordinates; null where there are none.
+    pub range: Option<[f64; 2]>,
     /// The SHA-256 of the data file, or the name and version of the target.
     pub origin: String,
     /// The number of points for training, validation and test; null for fresh draws.
@@ -67,8 +73,27 @@ pub enum Reference {
         /// Which part `test` is.
         part: &'static str,
     },
-    /// A target with a sampler, and its modes where it is a mixture.
-    Exact(Target, Option<GaussianMixture>),
+    /// A target with a sampler.
+    Exact {
+        /// What is known of it.
+        target: Target,
+        /// Its draws.
+        sampler: Arc<dyn Sample>,
+        /// Its modes, where it is a mixture.
+        modes: Option<GaussianMixture>,
+    },
+    /// A target that is known through its density alone.
+    Density(Target),
+}
+
+impl Reference {
+    /// The target, where it is no data set.
+    pub fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Data { .. } => None,
+            Self::Exact { target, .. } | Self::Density(target) => Some(target),
+        }
+    }
 }
 
 impl Problem {
@@ -107,6 +132,12 @@ impl Problem {
                 }
                 let labels =
                     whole.labels.as_ref().map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
+                let reference = Reference::Data {
+                    train: original(&split.train, 0),
+                    test: original(test, test_first),
+                    part: test_name,
+                    labels,
+                };
                 let problem = Self {
                     data: DataRecord {
                         dim: train.ncols(),
@@ -114,57 +145,94 @@ impl Problem {
                         standardization: standardization.clone(),
                         columns: whole.columns.clone(),
                         image_shape: dataset.image_shape,
-                        range: range(&train),
+                        range: Some(range(&train)),
                         origin: format!("sha256:{}", whole.sha256),
                         counts: Some([n, m, split.test.len()]),
                     },
-                    held_out: noised(held_out, held_out_first),
-                    reference: Reference::Data {
-                        train: original(&split.train, 0),
-                        test: original(test, test_first),
-                        part: test_name,
-                        labels,
-                    },
-                    source: Source::Rows { points: Arc::new(standardization.apply(&train)), noise },
+                    samples: Some(Samples {
+                        held_out: noised(held_out, held_out_first),
+                        source: Source::Rows { points: Arc::new(standardization.apply(&train)), noise },
+                    }),
+                    reference,
                 };
                 problem.checked(&dataset.path.display().to_string())
             }
             target => {
                 let modes = target.modes()?;
-                let target = target.build_exact()?.expect("only a data set has no exact form");
-                let stream = |purpose| Stream::new(config.seed, purpose);
-                let draws = target.sampler.sample(&stream(Purpose::Coordinates), 0, 0..COORDINATE_DRAWS);
-                let standardization = Standardization::fit(&draws, Standardize::Global, false)?;
-                let held_out = target.sampler.sample(&stream(Purpose::HeldOut), HELD_OUT_POINTS, 0..HELD_OUT_DRAWS);
-                let name = target.name;
-                let problem = Self {
-                    data: DataRecord {
-                        dim: target.sampler.dim(),
-                        sigma_data: column_sd(&standardization.apply(&draws)),
-                        columns: None,
-                        image_shape: None,
-                        range: range(&draws),
-                        origin: format!("{} version {}", target.name, target.version),
-                        counts: None,
-                        standardization: standardization.clone(),
-                    },
-                    source: Source::Fresh {
-                        target: target.sampler.clone(),
-                        shift: standardization.shift.clone(),
-                        scale: standardization.scale.clone(),
-                    },
-                    held_out: standardization.apply(&held_out),
-                    reference: Reference::Exact(target, modes),
-                };
-                problem.checked(name)
+                Self::of_target(target.build_exact()?.expect("only a data set has no exact form"), modes, config.seed)
             }
         }
     }
 
+    /// An exact target, or one that is known through its density alone: then its own coordinates are the standardised ones.
+    fn of_target(target: Target, modes: Option<GaussianMixture>, seed: u64) -> Result<Self, Error> {
+        let (name, origin) = (target.name, format!("{} version {}", target.name, target.version));
+        let Some(sampler) = target.sampler.clone() else {
+            let dim = target.dim();
+            let standardization = Standardization { shift: vec![0.0; dim], scale: vec![1.0; dim], whitening: None };
+            return Ok(Self {
+                data: DataRecord {
+                    dim,
+                    standardization,
+                    sigma_data: 1.0,
+                    columns: None,
+                    image_shape: None,
+                    range: None,
+                    origin,
+                    counts: None,
+                },
+                samples: None,
+                reference: Reference::Density(target),
+            });
+        };
+        let stream = |purpose| Stream::new(seed, purpose);
+        let draws = sampler.sample(&stream(Purpose::Coordinates), 0, 0..COORDINATE_DRAWS);
+        let standardization = Standardization::fit(&draws, Standardize::Global, false)?;
+        let held_out = sampler.sample(&stream(Purpose::HeldOut), HELD_OUT_POINTS, 0..HELD_OUT_DRAWS);
+        let problem = Self {
+            data: DataRecord {
+                dim: sampler.dim(),
+                sigma_data: column_sd(&standardization.apply(&draws)),
+                columns: None,
+                image_shape: None,
+                range: Some(range(&draws)),
+                origin,
+                counts: None,
+                standardization: standardization.clone(),
+            },
+            samples: Some(Samples {
+                source: Source::Fresh {
+                    target: sampler.clone(),
+                    shift: standardization.shift.clone(),
+                    scale: standardization.scale.clone(),
+                },
+                held_out: standardization.apply(&held_out),
+            }),
+            reference: Reference::Exact { target, sampler, modes },
+        };
+        problem.checked(name)
+    }
+
+    /// The points of the problem, for whoever cannot do without; `what` takes them, in words.
+    ///
+    /// # Errors
+    ///
+    /// A target that is known through its density alone.
+    pub fn samples(&self, what: &str) -> Result<&Samples, Error> {
+        self.samples.as_ref().ok_or_else(|| {
+            let name = self.reference.target().map_or("dataset", |target| target.name);
+            Error::no_draws(what, name)
+        })
+    }
+
     /// At most `count` training points in standardised coordinates, with their instance noise: the first rows of the split, which is a
     /// random permutation, or the draws that gave an exact target its coordinates.
-    pub fn training_points(&self, count: usize, seed: u64) -> Points {
-        match &self.source {
+    ///
+    /// # Errors
+    ///
+    /// A target that is known through its density alone.
+    pub fn training_points(&self, count: usize, seed: u64) -> Result<Points, Error> {
+        Ok(match &self.samples("training points")?.source {
             Source::Rows { points, noise } => {
                 let rows = points.slice(ndarray::s![..points.nrows().min(count), ..]).to_owned();
                 noise.added_once(seed, 0, rows)
@@ -173,14 +241,16 @@ impl Problem {
                 let draws = target.sample(&Stream::new(seed, Purpose::Coordinates), 0, 0..count as u64);
                 self.data.standardization.apply(&draws)
             }
-        }
+        })
     }
 
     /// Refuses coordinates in which nothing can be computed.
     fn checked(self, what: &str) -> Result<Self, Error> {
         let Standardization { shift, scale, .. } = &self.data.standardization;
         let usable = |x: &f64| x.abs() < f64::from(f32::MAX);
-        if shift.iter().chain(scale).chain(&self.data.range).all(usable) && self.data.sigma_data.is_finite() {
+        if shift.iter().chain(scale).chain(self.data.range.iter().flatten()).all(usable)
+            && self.data.sigma_data.is_finite()
+        {
             Ok(self)
         } else {
             Err(Error::unusable_range(what))
@@ -189,8 +259,7 @@ impl Problem {
 
     /// The exact denoiser in standardised coordinates, where the target has one.
     pub fn exact_denoiser(&self) -> Option<impl Denoiser + '_> {
-        let Reference::Exact(target, _) = &self.reference else { return None };
-        let denoiser = target.denoiser.as_deref()?;
+        let denoiser = self.reference.target()?.denoiser.as_deref()?;
         let Standardization { shift, scale, .. } = &self.data.standardization;
         Some(Rescaled::new(denoiser, shift.clone(), scale[0]))
     }
@@ -213,4 +282,25 @@ fn column_sd(points: &Points) -> f64 {
 
 fn range(points: &Points) -> [f64; 2] {
     points.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], &x| [low.min(x), high.max(x)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_without_a_sampler_is_a_problem_without_points_and_says_who_misses_them() {
+        let config: TargetConfig =
+            serde_json::from_str(r#"{"gaussian": {"mean": [3.0], "covariance": [[4.0]]}}"#).unwrap();
+        let target = Target { sampler: None, ..config.build_exact().unwrap().unwrap() };
+        let problem = Problem::of_target(target, None, 0).unwrap();
+        assert!(matches!(problem.reference, Reference::Density(_)));
+        assert_eq!((problem.data.dim, problem.data.standardization.shift[0]), (1, 0.0));
+        assert!(problem.exact_denoiser().is_some());
+        let refused = problem.training_points(10, 0).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "training points take draws of the target, and `gaussian` has a density and no sampler"
+        );
+    }
 }

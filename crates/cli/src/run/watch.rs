@@ -3,57 +3,18 @@
 use brenier_eval::on_device::{energy_distance, median_bandwidth, mmd_squared, sinkhorn_divergence, sliced_w2_squared};
 use brenier_eval::{DIRECTIONS, EvalError, random_directions};
 use brenier_measure::to_tensor;
-use brenier_model::{ScoreNetwork, sample};
+use brenier_model::TrainedSampler;
 use brenier_transport::Cost;
 use brenier_transport::sinkhorn::{Epsilon, Settings};
-use burn::tensor::{DType, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use burn::tensor::{DType, Device, Tensor};
 use tracing::{info, warn};
 
-use crate::arguments::Sampling;
+use crate::config::WatchedMetric;
 use crate::error::Error;
-use crate::localized::Localization;
-use crate::sampling::SamplingPlan;
-use crate::training_run::TrainingRun;
+use crate::run::RunContext;
 
 /// The share of the mean squared distance between held-out points that is the ε of the Sinkhorn divergence.
 const EPSILON: f64 = 0.05;
-
-/// What a run computes while it trains.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WatchConfig {
-    /// The distances, each logged as `watch_` and its name, in standardised coordinates.
-    #[schemars(length(min = 1))]
-    pub metrics: Vec<WatchedMetric>,
-    /// The number of samples, and the most held-out points that they are compared with.
-    #[serde(default = "thousand")]
-    #[schemars(range(min = 2, max = 1_000_000))]
-    pub count: u64,
-    /// Steps between two times. Null: at every checkpoint, `output.checkpoint_every`.
-    #[serde(default)]
-    #[schemars(range(min = 1))]
-    pub every: Option<u64>,
-}
-
-fn thousand() -> u64 {
-    1000
-}
-
-/// A distance that can be watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WatchedMetric {
-    /// Sliced W₂ over 500 directions that stay the same.
-    SlicedW2,
-    /// The Sinkhorn divergence of the squared distance, at ε = 5 % of its mean between held-out points.
-    SinkhornDivergence,
-    /// The energy distance.
-    EnergyDistance,
-    /// The squared maximum mean discrepancy; the bandwidth is the median distance between held-out points.
-    MmdSquared,
-}
 
 impl WatchedMetric {
     /// The name in metrics.jsonl.
@@ -72,12 +33,13 @@ impl WatchedMetric {
 /// # Design
 ///
 /// Samples take the same draws every time, and directions, bandwidth and ε are fixed by points that do not change: from one
-/// step to the next nothing but the network differs, and a resumed run writes what the undisturbed one would have.
+/// step to the next nothing but the law differs, and a resumed run writes what the undisturbed one would have.
 pub struct Watch {
     metrics: Vec<WatchedMetric>,
     count: u64,
     every: u64,
-    plan: SamplingPlan,
+    seed: u64,
+    device: Device,
     held_out: Tensor<2>,
     directions: Vec<f64>,
     sinkhorn: Settings,
@@ -88,11 +50,11 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// A sampler or grid that does not fit, an interruption.
-    pub fn new(run: &TrainingRun, localization: &Localization) -> Result<Option<Self>, Error> {
+    /// A target without draws.
+    pub fn of(run: &RunContext) -> Result<Option<Self>, Error> {
         let config = &run.record.config;
         let Some(watch) = &config.evaluation.watch else { return Ok(None) };
-        let points = &run.problem.held_out;
+        let points = &run.problem.samples("watched distances")?.held_out;
         let count = points.nrows().min(watch.count as usize);
         let points = points.slice(ndarray::s![..count, ..]);
         // Twice the sum of the variances is the mean squared distance between two of them.
@@ -102,7 +64,8 @@ impl Watch {
             metrics: watch.metrics.clone(),
             count: watch.count,
             every: watch.every.unwrap_or(config.output.checkpoint_every),
-            plan: SamplingPlan::new(localization, &Sampling::default(), config.seed)?,
+            seed: config.seed,
+            device: run.device.clone(),
             directions: random_directions(DIRECTIONS, points.ncols(), config.seed),
             sinkhorn: Settings {
                 epsilon: Epsilon::Absolute(EPSILON * mean_cost),
@@ -118,13 +81,11 @@ impl Watch {
         step.is_multiple_of(self.every)
     }
 
-    /// The distances of the samples of a network by name; those that are no number are said and left out.
-    pub fn look(&self, network: &ScoreNetwork, run: &TrainingRun, step: u64) -> Vec<(&'static str, f64)> {
-        let (plan, device) = (&self.plan, &run.device);
-        let indices = 0..self.count;
-        let drawn = sample(network, &plan.sampler, &plan.levels, plan.seed, indices, DType::F32, device, &|| true);
+    /// The distances of the samples of a law by name; those that are no number are said and left out.
+    pub fn look(&self, sampler: &dyn TrainedSampler, step: u64) -> Vec<(&'static str, f64)> {
+        let drawn = sampler.sample(self.seed, 0..self.count, &|| true);
         let samples = match drawn {
-            Ok(samples) => samples,
+            Ok(samples) => samples.to_device(&self.device).cast(DType::F32),
             Err(error) => {
                 warn!("nothing to watch at step {step}: {error}");
                 return Vec::new();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use brenier_measure::data::Standardization;
-use brenier_measure::{Points, Purpose, Sample, Stream};
+use brenier_measure::{Points, Purpose, Sample, Stream, Words};
 
 /// Noise `W(sd·z)` that belongs to the data: isotropic before whitening, whitened as the points are.
 #[derive(Debug, Clone)]
@@ -59,22 +59,43 @@ pub enum Source {
 }
 
 impl Source {
-    /// The dimension d.
-    pub fn dim(&self) -> usize {
+    /// Reads points by their place in the run: `first` is the number of points read before this batch.
+    pub(crate) fn reader(&self, seed: u64) -> Reader {
+        Reader { source: self.clone(), seed, epoch: None }
+    }
+}
+
+/// The law of training points: a row with its instance noise, or a fresh draw.
+impl Sample for Source {
+    fn dim(&self) -> usize {
         match self {
             Self::Rows { points, .. } => points.ncols(),
             Self::Fresh { target, .. } => target.dim(),
         }
     }
 
-    /// Reads points by their place in the run: `first` is the number of points read before this batch.
-    pub(super) fn reader(&self, seed: u64) -> Reader {
-        Reader { source: self.clone(), seed, epoch: None }
+    fn draw(&self, words: &mut Words, point: &mut [f64]) {
+        match self {
+            Self::Rows { points, noise: InstanceNoise { sd, coordinates } } => {
+                let row = words.below(points.nrows() as u64) as usize;
+                point.iter_mut().zip(points.row(row)).for_each(|(p, &x)| *p = x);
+                if *sd > 0.0 {
+                    let noise = Points::from_shape_fn((1, point.len()), |_| sd * words.normal());
+                    point.iter_mut().zip(&coordinates.whiten(noise)).for_each(|(p, z)| *p += z);
+                }
+            }
+            Self::Fresh { target, shift, scale } => {
+                target.draw(words, point);
+                for ((p, shift), scale) in point.iter_mut().zip(shift).zip(scale) {
+                    *p = (*p - shift) / scale;
+                }
+            }
+        }
     }
 }
 
 /// A reader with the order of the present epoch at hand; what it reads depends on the place alone.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     source: Source,
     seed: u64,
     epoch: Option<(u64, Vec<usize>)>,
@@ -139,6 +160,21 @@ mod tests {
             assert!((value - exact_value).abs() < 5.0 * std_error, "{covariance} against {exact}");
         }
         assert!(exact[[0, 1]].abs() > 0.1 * exact[[0, 0]], "the whitening is no multiple of the identity");
+    }
+
+    #[test]
+    fn the_training_law_is_that_of_the_rows_with_their_noise() {
+        let coordinates = Standardization { shift: vec![0.0; 2], scale: vec![1.0; 2], whitening: None };
+        let points = Arc::new(Points::from_shape_vec((2, 2), vec![1.0, -2.0, 3.0, 4.0]).unwrap());
+        let law =
+            |sd| Source::Rows { points: points.clone(), noise: InstanceNoise { sd, coordinates: coordinates.clone() } };
+        let draws = |sd| law(sd).sample(&Stream::new(1, Purpose::Evaluation), 0, 0..4000);
+        assert!(draws(0.0).rows().into_iter().all(|row| points.rows().into_iter().any(|point| point == row)));
+        // Var = 1 + 0.25 and 9 + 0.25; five standard errors of a variance of 4000 draws are below a tenth of it.
+        for (column, exact) in draws(0.5).columns().into_iter().zip([1.25, 9.25]) {
+            let found = column.var(0.0);
+            assert!((found / exact - 1.0).abs() < 0.1, "{found} against {exact}");
+        }
     }
 
     #[test]

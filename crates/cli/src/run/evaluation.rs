@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 
 use brenier_eval::{
-    DenseTarget, Direction, Evaluation, Labelled, LogDensities, MetricReport, Settings, classes, denoising_loss,
-    evaluate, fresh_draws, log_grid, mode_coverage, nll,
+    DenseTarget, Detail, Direction, Evaluation, Labelled, LogDensities, MetricReport, Settings, classes,
+    denoising_loss, evaluate, fresh_draws, log_grid, mode_coverage, nll,
 };
 use brenier_measure::{Denoiser, Estimate, Points};
-use brenier_model::{Divergence, GridConfig, SamplerConfig};
+use brenier_model::{Divergence, LogDensity, SamplerError};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
+use serde_json::Value;
 use tracing::warn;
 
 use crate::config::{Config, LogDensityConfig};
 use crate::error::Error;
-use crate::model_density::ModelDensity;
-use crate::problem::{Problem, Reference};
 use crate::progress::{Progress, Watched};
-use crate::record::OpenedRun;
-use crate::sampling::SamplingPlan;
+use crate::run::law::DensityError;
+use crate::run::opened::TrainedRun;
+use crate::run::problem::{Problem, Reference};
 use crate::selection::{OF_MODES, Selection};
 
 /// The file of a run directory that holds the report.
@@ -47,16 +47,9 @@ pub struct Report {
     pub compared_with: &'static str,
     /// The step of the checkpoint.
     pub checkpoint: u64,
-    /// The sampler.
-    pub sampler: SamplerConfig,
-    /// How its noise levels are spaced.
-    pub grid: GridConfig,
-    /// The greatest of them.
-    pub sigma_max: f64,
-    /// The least of them above 0.
-    pub sigma_min: f64,
-    /// Its number of steps.
-    pub steps: usize,
+    /// How the samples were made.
+    #[serde(flatten)]
+    pub settings: brenier_model::Settings,
     /// The numbers, in the coordinates of the data; the denoising loss is in standardised ones.
     #[serde(flatten)]
     pub evaluation: Evaluation,
@@ -70,8 +63,6 @@ pub struct Judge<'a> {
     pub settings: Settings,
     /// How many log-densities are asked for, if any.
     pub log_density: Option<LogDensityConfig>,
-    /// Where the network runs.
-    pub device: &'a Device,
     /// Whether the work goes on.
     pub go_on: &'a dyn Fn() -> bool,
     /// Whether progress is hidden.
@@ -101,19 +92,14 @@ impl Report {
     /// # Errors
     ///
     /// Samples that are too few or not finite, an interruption.
-    pub fn new(
-        run: &OpenedRun,
-        problem: &Problem,
-        plan: &SamplingPlan,
-        samples: &Points,
-        judge: &Judge,
-    ) -> Result<Self, Error> {
+    pub fn new(run: &TrainedRun, problem: &Problem, samples: &Points, judge: &Judge) -> Result<Self, Error> {
+        let seed = judge.settings.seed;
         let (reference, compared_with) = match &problem.reference {
             Reference::Data { train, test, part, .. } => (brenier_eval::Reference::Data { train, test }, *part),
-            Reference::Exact(target, _) => {
-                let sampler = target.sampler.as_ref();
-                (brenier_eval::Reference::Target { sampler, count: None }, "fresh draws")
+            Reference::Exact { sampler, .. } => {
+                (brenier_eval::Reference::Target { sampler: sampler.as_ref(), count: None }, "fresh draws")
             }
+            Reference::Density(target) => return Err(Error::no_draws("the distances of an evaluation", target.name)),
         };
         let mut watched = Watched::new("distances", judge.quiet);
         let watch = &mut |step: brenier_eval::Step| {
@@ -132,57 +118,54 @@ impl Report {
                 .collect();
         }
         if let Some(metric) = judge.selection.first_named(&OF_TARGET_DENSITY)
-            && !matches!(&problem.reference, Reference::Exact(target, _) if target.density.is_some())
+            && problem.reference.target().is_none_or(|target| target.density.is_none())
         {
             return Err(Error::no_density(metric, &format!("the target of the run {}", run.record.config.name)));
         }
         let modes = match &problem.reference {
-            Reference::Exact(_, modes) => modes.as_ref(),
-            Reference::Data { .. } => None,
+            Reference::Exact { modes, .. } => modes.as_ref(),
+            Reference::Data { .. } | Reference::Density(_) => None,
         };
         match (modes, judge.selection.first_named(&OF_MODES)) {
             (None, Some(metric)) => {
                 return Err(Error::no_modes(metric, &format!("the target of the run {}", run.record.config.name)));
             }
             (Some(mixture), _) if OF_MODES.iter().any(|name| judge.selection.wants(name)) => {
-                evaluation.metrics.extend(mode_coverage(samples, mixture, plan.seed)?.metrics);
+                evaluation.metrics.extend(mode_coverage(samples, mixture, seed)?.metrics);
             }
             _ => {}
         }
-        evaluation.metrics.extend(of_density(run, problem, plan, samples, judge)?);
+        evaluation.metrics.extend(of_density(run, problem, samples, judge)?);
         evaluation.metrics.retain(|name, _| judge.selection.wants(name));
         if let Reference::Data { train, labels: Some(labels), .. } = &problem.reference
             && train.nrows() >= 3 * NEIGHBOURS
             && judge.selection.wants("classes")
         {
-            evaluation.classes = Some(classes(samples, Labelled { points: train, labels }, NEIGHBOURS, plan.seed)?);
+            evaluation.classes = Some(classes(samples, Labelled { points: train, labels }, NEIGHBOURS, seed)?);
         }
         let config = &run.record.config;
-        if judge.selection.wants("denoising_loss") {
-            let levels = log_grid(config.evaluation.sigma_min, config.evaluation.sigma_max, LEVELS);
+        if let (Some(network), Some(sigma_min), Some(sigma_max)) =
+            (run.sampler.score_network(), config.evaluation.sigma_min, config.evaluation.sigma_max)
+            && judge.selection.wants("denoising_loss")
+        {
+            let levels = log_grid(sigma_min, sigma_max, LEVELS);
             let exact = problem.exact_denoiser();
             let exact = exact.as_ref().map(|denoiser| denoiser as &dyn Denoiser);
             let points = match &problem.reference {
                 Reference::Data { test, .. } => &problem.data.standardization.apply(test),
-                Reference::Exact(..) => &problem.held_out,
+                Reference::Exact { .. } | Reference::Density(_) => &problem.samples("denoising losses")?.held_out,
             };
             let device = Device::flex();
-            let network = run.network.clone().to_device(&device).cast(DType::F64);
-            evaluation.denoising_loss =
-                denoising_loss(&network, exact, points, &levels, plan.seed, (DType::F64, &device))?;
+            let network = network.clone().to_device(&device).cast(DType::F64);
+            evaluation.denoising_loss = denoising_loss(&network, exact, points, &levels, seed, (DType::F64, &device))?;
         }
-        let (sigma_max, sigma_min) = plan.range();
         Ok(Self {
             name: config.name.clone(),
             program_version: crate::arguments::VERSION,
             target: problem.data.origin.clone(),
             compared_with,
             checkpoint: run.step,
-            sampler: plan.sampler,
-            grid: plan.grid,
-            sigma_max,
-            sigma_min,
-            steps: plan.levels.len() - 1,
+            settings: run.sampler.settings(),
             evaluation,
         })
     }
@@ -204,52 +187,56 @@ impl Report {
 pub fn default_count(problem: &Problem, config: &Config) -> u64 {
     match &problem.reference {
         Reference::Data { test, .. } => test.nrows() as u64,
-        Reference::Exact(..) => config.evaluation.count.max(2),
+        Reference::Exact { .. } | Reference::Density(_) => config.evaluation.count.max(2),
     }
 }
 
 /// Perfect sample sets behind the floor of the negative log-likelihood.
 const ENTROPIES: u64 = 10;
 
-/// What the log-density of the network says: of test points or fresh draws, and where the target has a density, of the samples.
+/// What the log-density of the run says: of test points or fresh draws, and where the target has a density, of the samples.
 fn of_density(
-    run: &OpenedRun,
+    run: &TrainedRun,
     problem: &Problem,
-    plan: &SamplingPlan,
     samples: &Points,
     judge: &Judge,
 ) -> Result<BTreeMap<String, MetricReport>, Error> {
-    let Some(LogDensityConfig { points, steps }) = judge.log_density else { return Ok(BTreeMap::new()) };
+    let Some(LogDensityConfig { points, .. }) = judge.log_density else { return Ok(BTreeMap::new()) };
     let own = ["nll", "bits_per_dimension"];
-    let wanted = own.iter().chain(&OF_TARGET_DENSITY).any(|name| judge.selection.wants(name));
-    if !wanted {
+    let of_density: Vec<&str> = own.iter().chain(&OF_TARGET_DENSITY).copied().collect();
+    if !of_density.iter().any(|name| judge.selection.wants(name)) {
         return Ok(BTreeMap::new());
     }
     let seed = judge.settings.seed;
     let (test, target) = match &problem.reference {
         Reference::Data { test, .. } => (first_rows(test, points), None),
-        Reference::Exact(target, _) => {
-            let sampler = target.sampler.as_ref();
+        Reference::Exact { target, sampler, .. } => {
+            let sampler = sampler.as_ref();
             let dense = target.density.as_deref().map(|density| DenseTarget { sampler, density });
             (fresh_draws(sampler, points, ENTROPIES, seed), dense)
         }
+        Reference::Density(target) => return Err(Error::no_draws("the test points of an evaluation", target.name)),
     };
     let samples = target.map(|_| first_rows(samples, points));
-    let model = ModelDensity::new(run, steps, seed, judge.device)?;
     let total = test.nrows() + samples.as_ref().map_or(0, Points::nrows);
     let mut progress = Progress::new(total as u64, 0, "log-densities", judge.quiet);
     let mut log_q = |points: &Points, before: usize| {
-        model.values(points, &mut |done| {
+        run.law().log_densities(points, seed, &mut |_, done| {
             progress.update((before + done) as u64, &[]);
-            (judge.go_on)()
+            if (judge.go_on)() { Ok(()) } else { Err(Error::interrupted()) }
         })
     };
-    let (at_test, at_samples) = match log_q(&test, 0).and_then(|at_test| {
+    let found = log_q(&test, 0).and_then(|at_test| {
         let at_samples = samples.as_ref().map(|samples| log_q(samples, test.nrows())).transpose()?;
         Ok((at_test, at_samples))
-    }) {
+    });
+    let (at_test, at_samples) = match found {
+        Err(DensityError::Undefined(SamplerError::NoLogDensity)) => match judge.selection.first_named(&of_density) {
+            None => return Ok(BTreeMap::new()),
+            Some(_) => return Err(Error::run_without_density(&run.record.config.name)),
+        },
         // A network that was hardly trained has no density that a solver can follow; its samples are judged all the same.
-        Err(error) if !error.is_interruption() => {
+        Err(DensityError::Undefined(error)) => {
             warn!("no log-densities: {error}");
             let undefined =
                 MetricReport::undefined(test.nrows(), Direction::LowerIsBetter).with_note(error.to_string());
@@ -260,9 +247,10 @@ fn of_density(
                 .map(|name| ((*name).to_owned(), undefined.clone().with_seed(seed)))
                 .collect());
         }
-        found => found?,
+        Err(DensityError::Stopped(error)) => return Err(error),
+        Ok(found) => found,
     };
-    let mut nats = MetricReport { direction: Direction::LowerIsBetter, ..nll(&at_test) };
+    let mut nats = MetricReport { direction: Direction::LowerIsBetter, ..nll(&at_test.values) };
     let mut reports = BTreeMap::new();
     if let (Some(target), Some(samples), Some(at_samples)) = (&target, &samples, &at_samples) {
         let entropy = |part| {
@@ -273,22 +261,24 @@ fn of_density(
         nats = nats.with_perfect(&entropies.into_iter().flatten().collect::<Vec<f64>>());
         let both = LogDensities {
             log_p: &target.unnormalized(samples)?,
-            log_q: at_samples,
-            at_target: Some((&target.unnormalized(&test)?, &at_test)),
+            log_q: &at_samples.values,
+            at_target: Some((&target.unnormalized(&test)?, &at_test.values)),
             log_normalizer: target.density.log_normalizer(),
         };
         let mut both = both.reports()?;
-        if !matches!(plan.sampler, SamplerConfig::Euler | SamplerConfig::Heun | SamplerConfig::DpmSolver2M) {
+        if let Some(note) = at_samples.of_another_law {
             for name in ["elbo", "log_z", "ess_reverse", "pareto_k", "kl_reverse"] {
-                let note = "the density is that of the probability-flow ODE, the samples are those of another sampler";
                 both.metrics.entry(name.to_owned()).and_modify(|report| *report = report.clone().with_note(note));
             }
         }
         reports.extend(both.metrics);
-        let valid = Estimate { value: f64::from(u8::from(both.density_valid)), std_error: 0.0 };
-        let valid = MetricReport::new(valid, samples.nrows(), Direction::HigherIsBetter);
+        let valid = MetricReport::new(
+            valid_fraction(at_samples, both.density_valid),
+            samples.nrows(),
+            Direction::HigherIsBetter,
+        );
         reports.insert("density_valid".to_owned(), valid.with_note("0 where an answer contradicts a density"));
-        if model.method() != Divergence::Exact {
+        if at_samples.method != Divergence::Exact {
             // The noise of the trace does not bias a mean of log w, but every mean of w: variance τ² shifts log Z by τ²/2.
             for name in OF_WEIGHTS {
                 reports.entry(name.to_owned()).and_modify(|report| {
@@ -300,15 +290,38 @@ fn of_density(
     }
     reports.insert("bits_per_dimension".to_owned(), in_bits(&nats, problem.data.dim));
     reports.insert("nll".to_owned(), nats);
-    let note = match model.method() {
+    let note = match at_test.method {
         Divergence::Exact => None,
         Divergence::Hutchinson { probes } => Some(format!("log-densities by Hutchinson's trace of {probes} probes")),
     };
+    let settings = run.sampler.density_settings();
     let noted = |report: MetricReport| {
-        let report = report.with_seed(seed).with_detail("ode_steps", steps);
+        let report = report.with_seed(seed);
+        let report = settings.0.iter().fold(report, |report, (name, value)| report.with_detail(name, detail(value)));
         note.iter().fold(report, |report, note| report.with_note(note))
     };
     Ok(reports.into_iter().map(|(name, report)| (name, noted(report))).collect())
+}
+
+/// The fraction of values that are those of a density; 0 where answers contradict one.
+fn valid_fraction(at_samples: &LogDensity, is_consistent: bool) -> Estimate {
+    if !is_consistent {
+        return Estimate { value: 0.0, std_error: 0.0 };
+    }
+    Estimate::mean(at_samples.valid.iter().map(|&valid| f64::from(u8::from(valid))))
+}
+
+/// A setting as a detail of a report.
+fn detail(value: &Value) -> Detail {
+    match value {
+        Value::Bool(flag) => Detail::Flag(*flag),
+        Value::Number(number) => match number.as_u64() {
+            Some(count) => Detail::Count(count),
+            None => Detail::Number(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Detail::Text(text.clone()),
+        other => Detail::Text(other.to_string()),
+    }
 }
 
 /// What is a mean of weights, not of their logarithms.

@@ -1,4 +1,4 @@
-//! The `training` section of a config: how long, how fast, and what is averaged.
+//! How long a score network is trained, how fast, and what is averaged.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ema::EmaConfig;
+use crate::fit::FitConfig;
 use crate::learning_rate::LearningRate;
 use crate::optimizer::OptimizerConfig;
 
-/// How a run is trained.
+/// How a score network is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingConfig {
@@ -39,6 +40,20 @@ pub struct TrainingConfig {
     /// A run directory whose averaged weights are the starting point. Null: a fresh initialisation.
     #[serde(default)]
     pub start_from: Option<PathBuf>,
+}
+
+impl TrainingConfig {
+    /// The part that a fit of any objective takes.
+    pub fn fit(&self) -> FitConfig {
+        FitConfig {
+            steps: self.steps,
+            micro_batch: self.micro_batch,
+            optimizer: self.optimizer,
+            learning_rate: self.learning_rate,
+            clip_norm: self.clip_norm,
+            ema: self.ema.clone(),
+        }
+    }
 }
 
 fn default_ema() -> Vec<EmaConfig> {

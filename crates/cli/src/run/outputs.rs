@@ -9,19 +9,18 @@ use brenier_eval::figures::{
 };
 use brenier_measure::data::write::{Format, PointEncoder, Precision};
 use brenier_measure::{Points, Purpose, Stream};
-use brenier_model::ScoreNetwork;
 use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::arguments::{Judging, Sampling};
+use crate::arguments::Judging;
 use crate::error::Error;
-use crate::evaluation::{EVALUATION, Judge, Report, default_count};
-use crate::localized::LOCALIZATION;
-use crate::problem::{DataRecord, Problem, Reference};
-use crate::record::OpenedRun;
-use crate::sampling::SamplingPlan;
+use crate::methods::wiring::{Flags, ProgressPlot, Wiring};
+use crate::run::RunContext;
+use crate::run::evaluation::{EVALUATION, Judge, Report, default_count};
+use crate::run::law::Law;
+use crate::run::opened::StoredRun;
+use crate::run::problem::{DataRecord, Problem, Reference};
 use crate::selection::Selection;
-use crate::training_run::TrainingRun;
 
 /// Samples of the best checkpoint, as many as `evaluation.count`.
 const SAMPLES: &str = "samples.npy";
@@ -58,33 +57,31 @@ pub fn clear(directory: &RunDirectory) -> Result<(), Error> {
 /// # Errors
 ///
 /// No checkpoint that verifies, samples that are not finite, files that cannot be written.
-pub fn complete(run: &TrainingRun, directory: &RunDirectory) -> Result<(), Error> {
-    let config = &run.record.config;
+pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory) -> Result<(), Error> {
+    let (config, data) = (&run.record.config, &run.record.data);
     let missing = |name: &str| !directory.path().join(name).exists();
-    let has_picture = run.record.data.image_shape.is_some() || run.record.data.dim == 2;
-    let picture_missing = config.output.figures && has_picture && missing(PICTURE);
-    let curves_missing = config.output.figures && (missing(LOSS) || missing(DENOISING_LOSS));
-    let go_on = || !run.deadline.reached();
-    let localization = run.localization(directory, &go_on);
-    // Kept while the data are at hand; data that have no curve can still be sampled on every other grid.
-    if missing(LOCALIZATION)
-        && let Err(error) = localization.keep()
-    {
-        if error.is_interruption() {
-            return Err(error);
-        }
-        warn!("no localized grids for this run: {error}");
-    }
-    if !(missing(SAMPLES) || missing(EVALUATION) || picture_missing || curves_missing) {
+    let picture_missing = config.output.figures && has_picture(data) && missing(PICTURE);
+    let loss_missing = config.output.figures && missing(LOSS);
+    let denoising_loss_missing = config.output.figures && wiring.has_score_network() && missing(DENOISING_LOSS);
+    let go_on = || !run.limits.reached();
+    // Kept while the data are at hand.
+    wiring.keep(&run.view(Some(directory), &go_on), directory)?;
+    if !(missing(SAMPLES) || missing(EVALUATION) || picture_missing || loss_missing || denoising_loss_missing) {
         info!("{} is finished", directory.path().display());
         return Ok(());
     }
-    let best = OpenedRun::open(directory.path(), CheckpointSelector::Best, &run.device)?;
-    let plan = SamplingPlan::new(&localization, &Sampling::default(), config.seed)?;
+    let best = StoredRun::open(directory.path(), CheckpointSelector::Best)?.law(
+        wiring,
+        &Flags::default(),
+        Some(&run.problem),
+        &run.device,
+        &go_on,
+        run.quiet,
+    )?;
     let judged = default_count(&run.problem, config);
     let count = config.evaluation.count.max(judged).max(MOST_IMAGES);
     info!("drawing {count} samples from step {}", best.step);
-    let drawn = plan.draw_all(&best.network, &run.record.data, count, &run.device, &go_on)?;
+    let drawn = best.law().draw_all(config.seed, count, &go_on)?;
     let first = |n: u64| drawn.slice(ndarray::s![..n.min(count) as usize, ..]).to_owned();
     if missing(SAMPLES) {
         directory.write_file(SAMPLES, &npy(&first(config.evaluation.count)))?;
@@ -93,19 +90,18 @@ pub fn complete(run: &TrainingRun, directory: &RunDirectory) -> Result<(), Error
         selection: Selection::new(&Judging::default(), &[])?,
         settings: Settings { seed: config.seed, ..Settings::default() },
         log_density: config.evaluation.log_density,
-        device: &run.device,
         go_on: &go_on,
         quiet: run.quiet,
     };
-    let report = Report::new(&best, &run.problem, &plan, &first(judged), &judge)?;
+    let report = Report::new(&best, &run.problem, &first(judged), &judge)?;
     directory.write_file(EVALUATION, report.to_json().as_bytes())?;
-    if picture_missing
-        && let Some(png) = picture(&drawn, &run.record.data, Some(&target_points(&run.problem, config.seed)))?
-    {
+    if picture_missing && let Some(png) = picture(&drawn, data, target_points(&run.problem, config.seed).as_ref())? {
         directory.write_file(PICTURE, &png)?;
     }
-    if curves_missing {
-        directory.write_file(LOSS, &loss_figure(directory)?)?;
+    if loss_missing || denoising_loss_missing {
+        directory.write_file(LOSS, &progress_plot(wiring.progress_plot(), directory)?)?;
+    }
+    if (loss_missing || denoising_loss_missing) && wiring.has_score_network() {
         directory.write_file(DENOISING_LOSS, &denoising_loss_figure(&report)?)?;
     }
     for line in report.evaluation.to_string().lines().filter(|line| !line.is_empty()) {
@@ -114,26 +110,26 @@ pub fn complete(run: &TrainingRun, directory: &RunDirectory) -> Result<(), Error
     Ok(())
 }
 
-/// A picture of samples at a checkpoint; nothing where points make no picture.
+/// Whether samples of such data make a picture.
+pub fn has_picture(data: &DataRecord) -> bool {
+    data.image_shape.is_some() || data.dim == 2
+}
+
+/// A picture of samples at a checkpoint.
 ///
 /// # Errors
 ///
 /// Samples that are not finite, a file that cannot be written.
 pub fn progress_figure(
-    run: &TrainingRun,
+    law: &Law,
+    problem: &Problem,
+    seed: u64,
     directory: &RunDirectory,
-    network: &ScoreNetwork,
     step: u64,
 ) -> Result<(), Error> {
-    let (config, data) = (&run.record.config, &run.record.data);
-    let count = if data.image_shape.is_some() { MOST_IMAGES } else { MOST_POINTS };
-    if data.image_shape.is_none() && data.dim != 2 {
-        return Ok(());
-    }
-    let plan = SamplingPlan::new(&run.localization(directory, &|| true), &Sampling::default(), config.seed)?;
-    let drawn = plan.draw_all(network, data, count, &run.device, &|| true)?;
-    let target = target_points(&run.problem, config.seed);
-    if let Some(png) = picture(&drawn, data, Some(&target))? {
+    let count = if law.data.image_shape.is_some() { MOST_IMAGES } else { MOST_POINTS };
+    let drawn = law.draw_all(seed, count, &|| true)?;
+    if let Some(png) = picture(&drawn, law.data, target_points(problem, seed).as_ref())? {
         directory.write_file(&format!("figures/samples-{step:08}.png"), &png)?;
     }
     Ok(())
@@ -169,19 +165,21 @@ fn picture(samples: &Points, data: &DataRecord, target: Option<&Points>) -> Resu
 }
 
 fn image_grid(shape: [usize; 2], images: &Points, data: &DataRecord) -> Result<Vec<u8>, FigureError> {
-    let range = Points::from_shape_vec((1, 2), data.range.to_vec()).expect("two values");
+    let [low, high] = data.range.expect("images are the points of a data set");
+    let range = Points::from_shape_vec((1, 2), vec![low, high]).expect("two values");
     ImageGrid::new(shape, images.nrows(), &range).png(images)
 }
 
-/// Points of the target for a picture.
-fn target_points(problem: &Problem, seed: u64) -> Points {
+/// Points of the target for a picture, where it has any.
+fn target_points(problem: &Problem, seed: u64) -> Option<Points> {
     match &problem.reference {
         Reference::Data { train, .. } => {
-            train.slice(ndarray::s![..train.nrows().min(MOST_POINTS as usize), ..]).to_owned()
+            Some(train.slice(ndarray::s![..train.nrows().min(MOST_POINTS as usize), ..]).to_owned())
         }
-        Reference::Exact(target, _) => {
-            target.sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..MOST_POINTS)
+        Reference::Exact { sampler, .. } => {
+            Some(sampler.sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..MOST_POINTS))
         }
+        Reference::Density(_) => None,
     }
 }
 
@@ -195,22 +193,14 @@ fn npy(points: &Points) -> Vec<u8> {
     write().expect("a vector takes every byte")
 }
 
-fn loss_figure(directory: &RunDirectory) -> Result<Vec<u8>, Error> {
+fn progress_plot(plot: ProgressPlot, directory: &RunDirectory) -> Result<Vec<u8>, Error> {
     let metrics = directory.metrics()?;
     let column = |name: &str| -> Vec<(f64, f64)> {
         metrics.iter().filter_map(|line| Some((line.get("step")?.as_f64()?, line.get(name)?.as_f64()?))).collect()
     };
-    let axes = Axes {
-        title: "Denoising loss (surrogate) during training",
-        x: "step",
-        y: "weighted squared error",
-        log_y: true,
-        ..Axes::default()
-    };
-    let lines = [
-        Curve { name: "training", points: column("surrogate_loss"), ..Curve::default() },
-        Curve { name: "held out, averaged weights", points: column("held_out_surrogate_loss"), ..Curve::default() },
-    ];
+    let axes = Axes { title: plot.title, x: "step", y: plot.y, log_y: plot.log_y, ..Axes::default() };
+    let lines: Vec<Curve> =
+        plot.lines.iter().map(|&(name, scalar)| Curve { name, points: column(scalar), ..Curve::default() }).collect();
     Ok(curves(&axes, &lines, [1000, 640], figures::Format::Png)?)
 }
 

@@ -11,15 +11,14 @@ use brenier_eval::localization::{CurveSettings, OptimizationSettings, SamplingCu
 use brenier_measure::Points;
 use brenier_model::{GridConfig, SamplerConfig};
 use brenier_training::NoiseLevels;
-use brenier_training::run_directory::RunDirectory;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use crate::config::NoiseLevelsConfig;
+use super::config::NoiseLevelsConfig;
 use crate::error::Error;
-use crate::problem::Problem;
 use crate::progress::Progress;
-use crate::record::RunRecord;
+use crate::run::RunView;
+use crate::run::problem::Problem;
 
 /// The file of a run directory that holds the curve.
 pub const LOCALIZATION: &str = "localization.json";
@@ -63,18 +62,7 @@ struct OptimizedGrid {
 
 /// The curve of one run, read or computed when it is asked for.
 #[derive(Clone, Copy)]
-pub struct Localization<'a> {
-    /// The run.
-    pub run: &'a RunRecord,
-    /// Where the curve is kept, if anywhere.
-    pub directory: Option<&'a RunDirectory>,
-    /// The data of the run where they are at hand; else they are loaded when they are needed.
-    pub problem: Option<&'a Problem>,
-    /// Whether the work goes on.
-    pub go_on: &'a dyn Fn() -> bool,
-    /// Whether progress is hidden.
-    pub quiet: bool,
-}
+pub struct Localization<'a>(pub RunView<'a>);
 
 impl Localization<'_> {
     /// Sees to it that the curve is kept.
@@ -92,7 +80,10 @@ impl Localization<'_> {
     ///
     /// A sampler that steps elsewhere; no curve, and no data to compute it from; an interruption.
     pub fn levels(&self, grid: GridConfig, sampler: &SamplerConfig, steps: usize) -> Result<Vec<f64>, Error> {
-        let solver = solver(grid, sampler).map_err(|reason| Error::grid_of_sampler(&reason))?;
+        grid.fits(sampler).map_err(|reason| {
+            Error::bad_input(reason).hint("choose another grid with `--grid`, or another sampler with `--sampler`")
+        })?;
+        let solver = Solver::of(sampler).expect("a sampler that a localized grid fits is a solver");
         let mut record = self.record()?;
         if grid == GridConfig::Localized {
             return Ok(record.curve.levels(solver, steps)?);
@@ -140,8 +131,8 @@ impl Localization<'_> {
             format: FORMAT.to_owned(),
             format_version: VERSION,
             program_version: crate::arguments::VERSION.to_owned(),
-            target: self.run.data.origin.clone(),
-            seed: self.run.config.seed,
+            target: self.0.record.data.origin.clone(),
+            seed: self.0.record.config.seed,
             curve,
             optimized: Vec::new(),
         };
@@ -151,8 +142,10 @@ impl Localization<'_> {
 
     /// The record of this run, if it is kept and sound.
     fn read(&self) -> Option<Record> {
-        match self.directory?.read_record::<Record>(LOCALIZATION, FORMAT, VERSION) {
-            Ok(Some(record)) if record.target == self.run.data.origin && record.seed == self.run.config.seed => {
+        match self.0.directory?.read_record::<Record>(LOCALIZATION, FORMAT, VERSION) {
+            Ok(Some(record))
+                if record.target == self.0.record.data.origin && record.seed == self.0.record.config.seed =>
+            {
                 Some(record)
             }
             Ok(Some(_)) => {
@@ -169,7 +162,7 @@ impl Localization<'_> {
 
     /// Keeps the record; a folder that cannot be written costs the time to compute it again, and no samples.
     fn write(&self, record: &Record) {
-        let Some(directory) = self.directory else { return };
+        let Some(directory) = self.0.directory else { return };
         match directory.write_record(LOCALIZATION, record) {
             Ok(()) => info!("{} is kept in the run", directory.path().join(LOCALIZATION).display()),
             Err(error) => warn!("{LOCALIZATION} could not be kept: {error}"),
@@ -177,18 +170,18 @@ impl Localization<'_> {
     }
 
     fn settings(&self) -> CurveSettings {
-        CurveSettings { seed: self.run.config.seed, ..CurveSettings::default() }
+        CurveSettings { seed: self.0.record.config.seed, ..CurveSettings::default() }
     }
 
     /// Training points in standardised coordinates.
     fn points(&self) -> Result<Points, Error> {
-        let (config, count) = (&self.run.config, POINTS);
-        match self.problem {
-            Some(problem) => Ok(problem.training_points(count, config.seed)),
+        let (config, count) = (&self.0.record.config, POINTS);
+        match self.0.problem {
+            Some(problem) => problem.training_points(count, config.seed),
             None => {
-                let problem = Problem::new(config).map_err(|error| error.without_curve(&config.name))?;
-                self.run.check_data(&problem.data)?;
-                Ok(problem.training_points(count, config.seed))
+                let problem = Problem::new(config).map_err(|error| without_curve(error, &config.name))?;
+                self.0.record.check_data(&problem.data)?;
+                problem.training_points(count, config.seed)
             }
         }
     }
@@ -198,24 +191,20 @@ impl Localization<'_> {
         label: &'static str,
         work: impl FnOnce(&mut dyn FnMut(f64) -> bool) -> Result<T, EvalError>,
     ) -> Result<T, Error> {
-        let mut progress = Progress::new(100, 0, label, self.quiet);
+        let mut progress = Progress::new(100, 0, label, self.0.quiet);
         let made = work(&mut |fraction| {
             progress.update((100.0 * fraction) as u64, &[]);
-            (self.go_on)()
+            (self.0.go_on)()
         });
         Ok(made?)
     }
 }
 
-/// The solver whose steps a localized grid places for a sampler; `churn` is Heun's method between its injections of noise.
-///
-/// # Errors
-///
-/// Why the sampler has no such grid.
-pub fn solver(grid: GridConfig, sampler: &SamplerConfig) -> Result<Solver, String> {
-    let chain =
-        if matches!(sampler, SamplerConfig::TransportChain { .. }) { "transport_chain" } else { "langevin_chain" };
-    Solver::of(sampler).ok_or_else(|| {
-        format!("the grid `{}` places the steps of a solver, and those of `{chain}` are equal in time", grid.name())
-    })
+/// The curve of a localized grid that is neither kept in the run nor to be computed: its data cannot be loaded.
+fn without_curve(error: Error, run: &str) -> Error {
+    error
+        .behind(format!(
+            "the run {run} does not hold what this localized grid takes, and its data are not there to compute it from"
+        ))
+        .hint("put the data back where config.json names them and run the command once more, or choose another grid, such as `--grid karras`")
 }

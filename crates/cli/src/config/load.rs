@@ -1,0 +1,122 @@
+//! From a file and a command line to a config: parsed, overridden, checked and resolved.
+
+use std::path::Path;
+
+use brenier_measure::TargetConfig;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::check::{self, Problem};
+use super::mistakes::Mistakes;
+use super::set::Override;
+use super::tree::{self, Kind, Node};
+use super::{Config, ConfigError, consistency};
+use crate::methods::wiring;
+
+/// The JSON schema of a config, as `train schema` prints it.
+pub fn schema() -> Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+/// The config of a file, with what the command line puts over it: first `sets` (`training.steps=5`), then `flags`.
+///
+/// # Errors
+///
+/// [`ConfigError`], with every mistake that can be found without reading data.
+pub fn load(path: &Path, sets: &[String], flags: &[Override]) -> Result<Config, ConfigError> {
+    parse(path, &read(path)?, sets, flags)
+}
+
+/// The target of a file that holds just a target, or of a config: then the rest of it is not looked at.
+///
+/// # Errors
+///
+/// [`ConfigError`], with every mistake that can be found without reading data.
+pub fn load_target(path: &Path) -> Result<TargetConfig, ConfigError> {
+    parse_target(path, &read(path)?)
+}
+
+/// [`load_target`] for a text at hand; `path` serves the messages.
+pub fn parse_target(path: &Path, text: &str) -> Result<TargetConfig, ConfigError> {
+    const KEY: &str = "target";
+    let mut tree = parse_tree(path, text)?;
+    if let Kind::Object(entries) = &mut tree.kind {
+        entries.retain(|entry| entry.key != "$schema");
+    }
+    let (node, prefix) = match tree.get(KEY) {
+        Some(node) => (node, KEY),
+        None => (&tree, ""),
+    };
+    let below = |problem: Problem| {
+        let both = if prefix.is_empty() || problem.path.is_empty() { "" } else { "." };
+        Problem { path: format!("{prefix}{both}{}", problem.path), ..problem }
+    };
+    let invalid = |problems: Vec<Problem>| {
+        let problems = problems.into_iter().map(below).collect();
+        ConfigError::InvalidTarget { path: path.to_owned(), problems }
+    };
+    let (value, problems) = check::check(&schemars::schema_for!(TargetConfig).to_value(), node);
+    if !problems.is_empty() {
+        return Err(invalid(problems));
+    }
+    let target: TargetConfig = deserialize(node, value).map_err(|problem| invalid(vec![problem]))?;
+    match target.build_exact() {
+        Ok(_) => Ok(target),
+        Err(error) => {
+            let problem = Problem { origin: node.origin.clone(), path: String::new(), message: error.to_string() };
+            Err(invalid(vec![problem]))
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    // A config is a few kilobytes; a data file given by mistake may be anything.
+    const LARGEST: u64 = 16 << 20;
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let no_text = || ConfigError::NoText { path: path.to_owned() };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > LARGEST {
+        return Err(no_text());
+    }
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|_| no_text())
+}
+
+fn parse_tree(path: &Path, text: &str) -> Result<Node, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    tree::parse(text).map_err(|error| ConfigError::Syntax { path: path.to_owned(), error })
+}
+
+/// [`load`] for a text at hand; `path` serves the messages.
+pub fn parse(path: &Path, text: &str, sets: &[String], flags: &[Override]) -> Result<Config, ConfigError> {
+    let invalid = |problems| ConfigError::Invalid { path: path.to_owned(), problems };
+    let mut tree = parse_tree(path, text)?;
+    let schema = schema();
+    let mut problems = Vec::new();
+    for value in sets.iter().map(|text| Override::set(text)).chain(flags.iter().cloned().map(Ok)) {
+        if let Err(problem) = value.and_then(|value| value.apply(&schema, &mut tree)) {
+            problems.push(problem);
+        }
+    }
+    let (value, mistakes) = check::check(&schema, &tree);
+    problems.extend(mistakes);
+    if !problems.is_empty() {
+        return Err(invalid(problems));
+    }
+    let mut config: Config = deserialize(&tree, value).map_err(|problem| invalid(vec![problem]))?;
+    let method = config.method.clone();
+    let method = wiring(&method);
+    method.resolve(&mut config);
+    let mut mistakes = Mistakes::new(&tree);
+    consistency::check(&config, method, &mut mistakes);
+    let problems = mistakes.into_problems();
+    if problems.is_empty() { Ok(config.with_absolute_paths()) } else { Err(invalid(problems)) }
+}
+
+/// The types of a checked value; what only their own conversions refuse keeps its place too.
+fn deserialize<T: DeserializeOwned>(tree: &Node, value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string().replace('[', ".").replace(']', "");
+        let path = path.trim_matches('.').to_owned();
+        Problem { origin: tree.origin_of(&path).clone(), path, message: error.into_inner().to_string() }
+    })
+}

@@ -1,0 +1,43 @@
+//! The methods, one file or folder each, and the one place that knows them all.
+
+#[cfg(test)]
+pub mod gaussian_moments;
+pub mod score_matching;
+pub mod wiring;
+
+use brenier_training::run_directory::RunDirectory;
+use tracing::warn;
+
+use self::wiring::{Start, Wiring};
+use crate::config::MethodConfig;
+use crate::error::Error;
+use crate::run::record::RunRecord;
+
+/// What the program asks of the method of a config.
+pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
+    match method {
+        MethodConfig::DenoisingScoreMatching(config) => config,
+        #[cfg(test)]
+        MethodConfig::GaussianMoments(config) => config,
+    }
+}
+
+/// Refuses to start from a run whose weights would mean something else here.
+///
+/// # Errors
+///
+/// No run, or one of another model; other coordinates are warned of.
+pub fn check_start(run: &RunRecord) -> Result<(), Error> {
+    let own = wiring(&run.config.method);
+    let Some(Start { path, key, equal }) = own.start_from(&run.config) else { return Ok(()) };
+    let other = RunRecord::read(&RunDirectory::open(path)?)?;
+    if own.model() != wiring(&other.config.method).model() || run.data.dim != other.data.dim {
+        let message = format!("the run {} in `{key}` has another model", path.display());
+        return Err(Error::bad_input(message)
+            .hint(format!("{equal} and the dimension of the data must be those of that run's config.json")));
+    }
+    if run.data.standardization != other.data.standardization || run.data.sigma_data != other.data.sigma_data {
+        warn!("the weights of {} were trained in other standardised coordinates", path.display());
+    }
+    Ok(())
+}

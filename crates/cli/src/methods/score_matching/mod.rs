@@ -1,0 +1,211 @@
+//! Denoising score matching: from its sections of a config to a method, and from a checkpoint to a law.
+
+pub mod config;
+
+mod check;
+mod localized;
+
+use brenier_model::{DiffusionPlan, DiffusionSampler, GridConfig, SamplerConfig, ScoreNetwork, TrainedSampler};
+use brenier_training::run_directory::{LockedRunDirectory, RunDirectory};
+use brenier_training::{DenoisingScoreMatching, Files, ScoreMatching, TrainingConfig, averaged_model};
+use burn::tensor::Device;
+use serde_json::{Value, json};
+use tracing::warn;
+
+use self::config::DenoisingScoreMatchingConfig;
+use self::localized::{LOCALIZATION, Localization};
+use crate::arguments::Sampling;
+use crate::config::Config;
+use crate::config::mistakes::Mistakes;
+use crate::error::Error;
+use crate::methods::wiring::{Flags, Length, ProgressPlot, Start, Wiring};
+use crate::run::problem::DataRecord;
+use crate::run::record::RunRecord;
+use crate::run::training::{Ending, go_on};
+use crate::run::{RunContext, RunView};
+
+/// The name of the method in a config.
+pub const NAME: &str = "denoising_score_matching";
+
+/// The least number of noised points in the held-out loss.
+const HELD_OUT_COUNT: usize = 4_096;
+
+/// Steps of the ODE of the log-density in an evaluation, where the config does not say.
+const DENSITY_STEPS: usize = 32;
+
+/// The same where log-densities are what is asked for.
+const PRECISE_DENSITY_STEPS: usize = 64;
+
+impl DenoisingScoreMatchingConfig {
+    /// A freshly initialised network for the data of a run.
+    fn network(&self, run: &RunRecord, device: &Device) -> Result<ScoreNetwork, Error> {
+        let DataRecord { dim, sigma_data, .. } = run.data;
+        Ok(ScoreNetwork::new(&self.network, self.preconditioning, dim, sigma_data, run.config.seed, device)?)
+    }
+
+    fn method(&self, run: &RunView) -> Result<ScoreMatching, Error> {
+        let (config, localization) = (&run.record.config, Localization(*run));
+        let training = training(config);
+        let problem = run.problem.expect("a run in training has its data at hand");
+        let samples = problem.samples("the noised points of `denoising_score_matching`")?;
+        let objective = DenoisingScoreMatching {
+            source: samples.source.clone(),
+            noise_levels: localization.noise_levels(&self.noise_levels)?,
+            loss: self.loss,
+            sigma_data: run.record.data.sigma_data,
+            batch: training.batch,
+            seed: config.seed,
+        };
+        Ok(ScoreMatching {
+            held_out: objective.held_out(&samples.held_out, HELD_OUT_COUNT),
+            objective,
+            training: training.clone(),
+            network: self.network(run.record, &run.device.clone().autodiff())?,
+            plan: plan(&localization, &Flags::default())?,
+            device: run.device.clone(),
+            prefetch: rayon::current_num_threads() > 1,
+        })
+    }
+}
+
+impl Wiring for DenoisingScoreMatchingConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn resolve(&self, config: &mut Config) {
+        let evaluation = &mut config.evaluation;
+        evaluation.sampler.get_or_insert_default();
+        evaluation.grid.get_or_insert_default();
+        evaluation.sigma_min.get_or_insert(0.002);
+        evaluation.sigma_max.get_or_insert(80.0);
+        evaluation.steps.get_or_insert(18);
+        if let Some(log_density) = &mut evaluation.log_density {
+            log_density.steps.get_or_insert(DENSITY_STEPS);
+        }
+    }
+
+    fn check(&self, config: &Config, mistakes: &mut Mistakes) {
+        check::check(self, config, mistakes);
+    }
+
+    fn length(&self, config: &Config) -> Length {
+        Length { steps: training(config).steps, key: "training.steps" }
+    }
+
+    /// The number of steps, where the learning rate does not depend on it.
+    fn may_change(&self, path: &str, old: &Config, new: &Config) -> bool {
+        let is_free = |config: &Config| {
+            config.training.as_ref().is_some_and(|training| training.learning_rate.is_independent_of_length())
+        };
+        path == "training.steps" && is_free(old) && is_free(new)
+    }
+
+    fn changeable(&self) -> Option<&'static str> {
+        Some("under a learning rate that does not depend on it, `training.steps`")
+    }
+
+    fn start_from<'a>(&self, config: &'a Config) -> Option<Start<'a>> {
+        let path = training(config).start_from.as_deref()?;
+        Some(Start { path, key: "training.start_from", equal: "`network`, `preconditioning`" })
+    }
+
+    fn model(&self) -> Value {
+        json!({NAME: {"network": self.network, "preconditioning": self.preconditioning}})
+    }
+
+    fn rehearse(&self, run: &RunView) -> Result<(), Error> {
+        self.method(run).map(drop)
+    }
+
+    fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
+        go_on(run, self, directory, |view| self.method(view))
+    }
+
+    fn cure(&self) -> &'static str {
+        "Lower `training.learning_rate`, set `training.clip_norm`, or narrow `noise_levels`"
+    }
+
+    /// The localization curve; data that have none can still be sampled on every other grid.
+    fn keep(&self, run: &RunView, directory: &RunDirectory) -> Result<(), Error> {
+        if directory.path().join(LOCALIZATION).exists() {
+            return Ok(());
+        }
+        match Localization(*run).keep() {
+            Err(error) if !error.is_interruption() => {
+                warn!("no localized grids for this run: {error}");
+                Ok(())
+            }
+            kept => kept,
+        }
+    }
+
+    fn open(&self, run: &RunView, files: &Files, flags: &Flags) -> Result<Box<dyn TrainedSampler>, Error> {
+        let network = averaged_model(self.network(run.record, run.device)?, files, 0)?;
+        let plan = plan(&Localization(*run), flags)?;
+        Ok(Box::new(DiffusionSampler::new(network, plan, run.device.clone())))
+    }
+
+    fn progress_plot(&self) -> ProgressPlot {
+        ProgressPlot {
+            title: "Denoising loss (surrogate) during training",
+            y: "weighted squared error",
+            log_y: true,
+            lines: &[("training", "surrogate_loss"), ("held out, averaged weights", "held_out_surrogate_loss")],
+        }
+    }
+
+    fn has_score_network(&self) -> bool {
+        true
+    }
+}
+
+/// The section of a config that only score matching has, and has always.
+fn training(config: &Config) -> &TrainingConfig {
+    config.training.as_ref().expect("a config of score matching that was checked holds `training`")
+}
+
+/// How the config of a run samples its network, with what the command line puts over it.
+fn plan(localization: &Localization, flags: &Flags) -> Result<DiffusionPlan, Error> {
+    let Config { evaluation, .. } = &localization.0.record.config;
+    let none = Sampling::default();
+    let flag = flags.sampling.unwrap_or(&none);
+    let resolved = "a config of score matching is resolved";
+    let (least, greatest) = (evaluation.sigma_min.expect(resolved), evaluation.sigma_max.expect(resolved));
+    let sampler: SamplerConfig = match &flag.sampler {
+        Some(text) => parse_choice("sampler", text)?,
+        None => evaluation.sampler.expect(resolved),
+    };
+    let grid: GridConfig = match &flag.grid {
+        Some(text) => parse_choice("grid", text)?,
+        None => evaluation.grid.expect(resolved),
+    };
+    let steps = flag.steps.map_or(evaluation.steps.expect(resolved), |steps| steps as usize);
+    let levels = if !grid.is_localized() {
+        grid.levels(flag.sigma_min.unwrap_or(least), flag.sigma_max.unwrap_or(greatest), steps)?
+    } else if flag.sigma_min.or(flag.sigma_max).is_none() {
+        localization.levels(grid, &sampler, steps)?
+    } else {
+        let message =
+            format!("the grid `{}` has a range of noise levels of its own, from the data of the run", grid.name());
+        return Err(Error::bad_input(message).hint("leave `--sigma-min` and `--sigma-max` out, or choose another grid"));
+    };
+    let of_config = evaluation.log_density.and_then(|log_density| log_density.steps).unwrap_or(DENSITY_STEPS);
+    let default = if flags.for_densities { PRECISE_DENSITY_STEPS } else { of_config };
+    let density_steps = flags.density_steps.unwrap_or(default);
+    let density_levels = GridConfig::default().levels(least, greatest, density_steps)?;
+    Ok(DiffusionPlan { sampler, grid, levels, density_levels })
+}
+
+/// A choice given on the command line: a bare name, whose words may be joined by hyphens, or JSON with settings.
+fn parse_choice<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
+    let value = match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => value,
+        _ => Value::String(text.replace('-', "_")),
+    };
+    serde_json::from_value(value).map_err(|error| {
+        Error::bad_input(format!("`--{what} {text}` names no {what}"))
+            .caused_by(error)
+            .hint(format!("give a name, or JSON with settings as in a config; `train sample --help` lists the {what}s"))
+    })
+}

@@ -1,0 +1,145 @@
+//! What the program asks of a method, whichever it is.
+
+use std::path::Path;
+
+use brenier_model::TrainedSampler;
+use brenier_training::Files;
+use brenier_training::run_directory::{LockedRunDirectory, RunDirectory};
+use serde_json::Value;
+
+use crate::arguments::Sampling;
+use crate::config::Config;
+use crate::config::mistakes::Mistakes;
+use crate::error::Error;
+use crate::run::training::Ending;
+use crate::run::{RunContext, RunView};
+
+/// A method as its section of a config describes it.
+pub trait Wiring {
+    /// Its name in a config.
+    fn name(&self) -> &'static str;
+
+    /// Writes out what a config leaves to the method, so that a stored config says all that its run depends on.
+    fn resolve(&self, config: &mut Config);
+
+    /// Reports what no schema can say of the sections that the method reads.
+    fn check(&self, config: &Config, mistakes: &mut Mistakes);
+
+    /// How long the training is.
+    fn length(&self, config: &Config) -> Length;
+
+    /// Whether a resume may change the value at a path of the config: the steps that are done stay what they are.
+    fn may_change(&self, path: &str, old: &Config, new: &Config) -> bool {
+        let _ = (path, old, new);
+        false
+    }
+
+    /// In words, what [`may_change`](Self::may_change) allows.
+    fn changeable(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The run whose weights the training starts from.
+    fn start_from<'a>(&self, config: &'a Config) -> Option<Start<'a>> {
+        let _ = config;
+        None
+    }
+
+    /// What stored weights mean: a run starts from another of an equal model.
+    fn model(&self) -> Value;
+
+    /// Does all that could be refused before the first step, and writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever training would refuse.
+    fn rehearse(&self, run: &RunView) -> Result<(), Error>;
+
+    /// Trains from the directory's latest checkpoint, or from the beginning, to the end of the config; makes the outputs.
+    ///
+    /// # Errors
+    ///
+    /// No checkpoint that verifies, divergence, and files that cannot be written.
+    fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error>;
+
+    /// What to try where training diverges.
+    fn cure(&self) -> &'static str;
+
+    /// Keeps in the directory what sampling takes of data that may not be there later.
+    ///
+    /// # Errors
+    ///
+    /// An interruption.
+    fn keep(&self, run: &RunView, directory: &RunDirectory) -> Result<(), Error> {
+        let _ = (run, directory);
+        Ok(())
+    }
+
+    /// The law of a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// Flags that no law follows, files that do not fit the method, an interruption.
+    fn open(&self, run: &RunView, files: &Files, flags: &Flags) -> Result<Box<dyn TrainedSampler>, Error>;
+
+    /// The scalars of metrics.jsonl that make the figure of the training.
+    fn progress_plot(&self) -> ProgressPlot;
+
+    /// Whether its laws are those of a score network: a method without one takes neither the sections of a config that speak of it
+    /// nor the flags, and an evaluation has no denoising loss.
+    fn has_score_network(&self) -> bool {
+        false
+    }
+}
+
+/// The length of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    /// The number of steps.
+    pub steps: u64,
+    /// The key of the config that says so.
+    pub key: &'static str,
+}
+
+/// A run whose weights are a starting point.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// Its directory.
+    pub path: &'a Path,
+    /// The key of the config that names it.
+    pub key: &'static str,
+    /// What must be equal in both runs, as the config names it.
+    pub equal: &'static str,
+}
+
+/// A figure of scalars against the step.
+#[derive(Debug, Clone, Copy)]
+pub struct ProgressPlot {
+    /// Its title.
+    pub title: &'static str,
+    /// What the numbers are.
+    pub y: &'static str,
+    /// Whether they are all above 0 and drawn as logarithms.
+    pub log_y: bool,
+    /// Names of the lines, and their scalars.
+    pub lines: &'static [(&'static str, &'static str)],
+}
+
+/// What a command line puts over the config of a run.
+#[derive(Debug, Default)]
+pub struct Flags<'a> {
+    /// How a score network is sampled.
+    pub sampling: Option<&'a Sampling>,
+    /// The steps of the ODE of its log-density.
+    pub density_steps: Option<usize>,
+    /// Whether log-densities are what is asked for, and not one metric of many: they are computed as for an answer.
+    pub for_densities: bool,
+}
+
+impl Flags<'_> {
+    /// The first flag that was given, by name.
+    pub fn first(&self) -> Option<&'static str> {
+        let sampling = self.sampling.and_then(Sampling::first);
+        sampling.or(self.density_steps.map(|_| "--steps"))
+    }
+}

@@ -1,0 +1,105 @@
+//! A trained law in the coordinates of its data: samples and log-densities, tile by tile.
+
+use std::ops::Range;
+
+use brenier_measure::{Points, to_points};
+use brenier_model::{LogDensity, SamplerError, TrainedSampler};
+
+use crate::error::Error;
+use crate::run::problem::DataRecord;
+
+/// Numbers in one tile of samples; a tile holds this many divided by the dimension, within the limits below.
+const TILE_NUMBERS: usize = 1 << 18;
+const SMALLEST_TILE: usize = 256;
+const LARGEST_TILE: usize = 8192;
+
+/// Points in one tile of log-densities; a network repeats every one once a dimension for the exact divergence.
+pub const DENSITY_TILE: usize = 256;
+
+/// Why there are no log-densities.
+#[derive(Debug)]
+pub enum DensityError {
+    /// The law has none, or none that can be found.
+    Undefined(SamplerError),
+    /// Whoever was told of a tile ended the work.
+    Stopped(Error),
+}
+
+/// A trained law and the way into the coordinates of its data.
+#[derive(Clone, Copy)]
+pub struct Law<'a> {
+    /// The law in standardised coordinates.
+    pub sampler: &'a dyn TrainedSampler,
+    /// The data that it was learnt from.
+    pub data: &'a DataRecord,
+}
+
+impl Law<'_> {
+    /// The samples of these indices in original coordinates; `go_on` is asked between steps.
+    ///
+    /// # Errors
+    ///
+    /// An interruption, and samples that are not finite.
+    pub fn draw(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Points, Error> {
+        let drawn = self.sampler.sample(seed, indices, go_on)?;
+        Ok(self.data.standardization.undo(&to_points(drawn)))
+    }
+
+    /// The ranges of indices of the tiles that make up `count` samples.
+    pub fn tiles(&self, count: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+        let tile = (TILE_NUMBERS / self.data.dim).clamp(SMALLEST_TILE, LARGEST_TILE) as u64;
+        (0..count.div_ceil(tile)).map(move |k| k * tile..((k + 1) * tile).min(count))
+    }
+
+    /// All of `count` samples at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`draw`](Self::draw).
+    pub fn draw_all(&self, seed: u64, count: u64, go_on: &dyn Fn() -> bool) -> Result<Points, Error> {
+        let mut points = Points::zeros((count as usize, self.data.dim));
+        for tile in self.tiles(count) {
+            let drawn = self.draw(seed, tile.clone(), go_on)?;
+            points.slice_mut(ndarray::s![tile.start as usize..tile.end as usize, ..]).assign(&drawn);
+        }
+        Ok(points)
+    }
+
+    /// `log q` (nats) at points `[n, d]`, of which the first has this index; the Jacobian of the standardisation is included.
+    ///
+    /// # Errors
+    ///
+    /// A law without log-densities, and one that is not finite.
+    pub fn log_density(&self, points: &Points, seed: u64, first_index: u64) -> Result<LogDensity, SamplerError> {
+        let standardization = &self.data.standardization;
+        let mut found = self.sampler.log_density(&standardization.apply(points), seed, first_index)?;
+        let log_jacobian = standardization.log_det();
+        found.values.iter_mut().for_each(|value| *value += log_jacobian);
+        Ok(found)
+    }
+
+    /// `log q` at all points; `each` sees every tile with the number of points that are done, and stops the work by an error.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`log_density`](Self::log_density) and of `each`, told apart.
+    pub fn log_densities(
+        &self,
+        points: &Points,
+        seed: u64,
+        each: &mut dyn FnMut(&LogDensity, usize) -> Result<(), Error>,
+    ) -> Result<LogDensity, DensityError> {
+        let mut all: Option<LogDensity> = None;
+        for start in (0..points.nrows()).step_by(DENSITY_TILE) {
+            let end = (start + DENSITY_TILE).min(points.nrows());
+            let rows = points.slice(ndarray::s![start..end, ..]).to_owned();
+            let tile = self.log_density(&rows, seed, start as u64).map_err(DensityError::Undefined)?;
+            each(&tile, end).map_err(DensityError::Stopped)?;
+            match &mut all {
+                Some(all) => all.extend(tile),
+                None => all = Some(tile),
+            }
+        }
+        Ok(all.expect("at least one point"))
+    }
+}

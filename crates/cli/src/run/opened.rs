@@ -1,0 +1,90 @@
+//! A run on disk, opened for reading: its record, and the law of one of its checkpoints.
+
+use std::path::Path;
+
+use brenier_model::TrainedSampler;
+use brenier_training::Files;
+use brenier_training::run_directory::{CheckpointSelector, LoadedCheckpoint, RunDirectory};
+use burn::tensor::Device;
+use tracing::warn;
+
+use crate::error::Error;
+use crate::methods::wiring::{Flags, Wiring};
+use crate::run::RunView;
+use crate::run::law::Law;
+use crate::run::problem::Problem;
+use crate::run::record::RunRecord;
+
+/// A checkpoint of a run, verified and not yet made into a law.
+pub struct StoredRun {
+    /// The directory.
+    pub directory: RunDirectory,
+    /// Its record.
+    pub record: RunRecord,
+    step: u64,
+    files: Files,
+}
+
+/// A run with the law of one of its checkpoints.
+pub struct TrainedRun {
+    /// The directory.
+    pub directory: RunDirectory,
+    /// Its record.
+    pub record: RunRecord,
+    /// The step of the checkpoint.
+    pub step: u64,
+    /// The law, in standardised coordinates.
+    pub sampler: Box<dyn TrainedSampler>,
+}
+
+impl StoredRun {
+    /// Opens a run directory and verifies the whole checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// No run directory, and no checkpoint that verifies.
+    pub fn open(path: &Path, selector: CheckpointSelector) -> Result<Self, Error> {
+        let directory = RunDirectory::open(path)?;
+        let record = RunRecord::read(&directory)?;
+        let loaded = directory.load(selector)?;
+        say_warnings(&loaded);
+        Ok(Self { record, step: loaded.step, files: loaded.files, directory })
+    }
+
+    /// Makes the law of the checkpoint, with what the flags put over the config.
+    ///
+    /// # Errors
+    ///
+    /// Flags that mean nothing to the method, files that do not fit it, an interruption.
+    pub fn law(
+        self,
+        wiring: &dyn Wiring,
+        flags: &Flags,
+        problem: Option<&Problem>,
+        device: &Device,
+        go_on: &dyn Fn() -> bool,
+        quiet: bool,
+    ) -> Result<TrainedRun, Error> {
+        let Self { directory, record, step, files } = self;
+        if let Some(flag) = flags.first().filter(|_| !wiring.has_score_network()) {
+            return Err(Error::foreign_flag(flag, &record.config.name, wiring.name()));
+        }
+        let view = RunView { record: &record, directory: Some(&directory), problem, device, go_on, quiet };
+        let sampler = wiring.open(&view, &files, flags)?;
+        Ok(TrainedRun { sampler, directory, record, step })
+    }
+}
+
+impl TrainedRun {
+    /// The law in the coordinates of the data.
+    pub fn law(&self) -> Law<'_> {
+        Law { sampler: self.sampler.as_ref(), data: &self.record.data }
+    }
+}
+
+/// Logs what a checkpoint was given with.
+pub fn say_warnings(loaded: &LoadedCheckpoint) {
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+}

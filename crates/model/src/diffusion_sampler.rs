@@ -1,0 +1,91 @@
+//! The law of a score network under one of the samplers.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use brenier_measure::{Points, to_tensor};
+use burn::tensor::{DType, Device, Tensor};
+use serde_json::json;
+
+use crate::grid::GridConfig;
+use crate::log_density::{LogDensity, log_density};
+use crate::samplers::{SamplerConfig, SamplerError, sample};
+use crate::score_network::ScoreNetwork;
+use crate::trained_sampler::{Settings, TrainedSampler};
+
+/// How a score network is sampled, and how its log-density is found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DiffusionPlan {
+    /// The sampler.
+    pub sampler: SamplerConfig,
+    /// How its noise levels are spaced.
+    pub grid: GridConfig,
+    /// Its noise levels, falling to 0.
+    pub levels: Vec<f64>,
+    /// The noise levels of the ODE of the log-density, falling to 0.
+    pub density_levels: Vec<f64>,
+}
+
+/// A score network with the plan by which it is a law.
+pub struct DiffusionSampler {
+    network: ScoreNetwork,
+    plan: DiffusionPlan,
+    device: Device,
+    /// The network in the number type of log-densities.
+    precise: OnceLock<ScoreNetwork>,
+}
+
+impl DiffusionSampler {
+    /// The law of a network that computes on `device`, without autodiff.
+    pub fn new(network: ScoreNetwork, plan: DiffusionPlan, device: Device) -> Self {
+        Self { network, plan, device, precise: OnceLock::new() }
+    }
+
+    /// F64 where the device can: the integral of the log-density sums as many terms as there are steps.
+    fn precise_dtype(&self) -> DType {
+        if self.device == Device::flex() { DType::F64 } else { DType::F32 }
+    }
+}
+
+impl TrainedSampler for DiffusionSampler {
+    fn dim(&self) -> usize {
+        brenier_measure::Denoiser::dim(&self.network)
+    }
+
+    fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
+        let DiffusionPlan { sampler, levels, .. } = &self.plan;
+        sample(&self.network, sampler, levels, seed, indices, DType::F32, &self.device, go_on)
+    }
+
+    /// By the probability-flow ODE, whatever the sampler.
+    fn log_density(&self, x: &Points, seed: u64, first_index: u64) -> Result<LogDensity, SamplerError> {
+        let dtype = self.precise_dtype();
+        let network = self.precise.get_or_init(|| self.network.clone().cast(dtype));
+        let x = to_tensor(x, dtype, &self.device);
+        let mut found = log_density(network, x, &self.plan.density_levels, seed, first_index)?;
+        if !matches!(self.plan.sampler, SamplerConfig::Euler | SamplerConfig::Heun | SamplerConfig::DpmSolver2M) {
+            found.of_another_law =
+                Some("the density is that of the probability-flow ODE, the samples are those of another sampler");
+        }
+        Ok(found)
+    }
+
+    fn score_network(&self) -> Option<&ScoreNetwork> {
+        Some(&self.network)
+    }
+
+    fn settings(&self) -> Settings {
+        let DiffusionPlan { sampler, grid, levels, .. } = &self.plan;
+        Settings(vec![
+            ("sampler", json!(sampler)),
+            ("grid", json!(grid)),
+            ("sigma_max", json!(levels[0])),
+            ("sigma_min", json!(levels[levels.len() - 2])),
+            ("steps", json!(levels.len() - 1)),
+        ])
+    }
+
+    fn density_settings(&self) -> Settings {
+        Settings(vec![("ode_steps", json!(self.plan.density_levels.len() - 1))])
+    }
+}
