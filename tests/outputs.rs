@@ -56,13 +56,28 @@ fn samples_come_as_npy_csv_and_png() {
 fn every_sampler_draws() {
     let place = Workplace::new();
     place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
-    let (run, out) = (place.run("run"), place.path("s.npy"));
-    for sampler in
-        ["euler", "heun", "dpm_solver_2m", "euler_maruyama", "ancestral", "churn", "transport_chain", "langevin_chain"]
-    {
-        let arguments = ["sample", text(&run), "--count", "10", "--sampler", sampler, "--out", text(&out), "-q"];
+    let (run, out) = (place.run("run"), place.path("s.csv"));
+    let draw = |sampler: &str, steps: &str| -> Vec<f64> {
+        let arguments =
+            ["sample", text(&run), "--count", "10", "--sampler", sampler, "--steps", steps, "--out", text(&out), "-q"];
         place.train(&arguments).succeeds();
+        let table = std::fs::read_to_string(&out).unwrap();
+        let numbers: Vec<f64> =
+            table.lines().flat_map(|line| line.split(',').filter_map(|cell| cell.parse().ok())).collect();
+        assert_eq!(numbers.len(), 20, "{sampler}: {table}");
+        assert!(numbers.iter().all(|x| x.is_finite() && x.abs() < 100.0), "{sampler}: {table}");
+        numbers
+    };
+    let samplers =
+        ["euler", "heun", "dpm_solver_2m", "euler_maruyama", "ancestral", "churn", "transport_chain", "langevin_chain"];
+    let drawn = samplers.map(|sampler| draw(sampler, "8"));
+    for (i, points) in drawn.iter().enumerate() {
+        assert!(!drawn[..i].contains(points), "{} draws what another sampler draws", samplers[i]);
     }
+    // The solvers of the probability-flow ODE follow one flow from the same starts.
+    let [euler, heun, dpm] = ["euler", "heun", "dpm_solver_2m"].map(|solver| draw(solver, "400"));
+    let furthest = |other: &[f64]| heun.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(furthest(&dpm) < 0.01 && furthest(&euler) < 0.1, "{heun:?}\n{dpm:?}\n{euler:?}");
 }
 
 #[test]

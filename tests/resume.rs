@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::train::{Workplace, assert_equal_results, smoke, text};
+use crate::train::{Mark, Workplace, assert_equal_results, smoke, text};
 
 /// Steps that take a few seconds, a checkpoint every fifty.
 const SETTINGS: &[&str] =
@@ -23,8 +23,20 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bits() {
     let config = smoke("score_matching_digits.json");
     let mut arguments = vec!["run", text(&config), "--run-dir", text(&run), "--resume"];
     arguments.extend(SETTINGS);
-    // Delays that fall before the first checkpoint, between checkpoints, and inside the final outputs.
-    place.train_through_kills(&arguments, &[60, 350, 700, 520, 910, 430, 1200, 640, 1500, 800, 2500]);
+    // Before the first checkpoint, at and between checkpoints, and inside the final outputs.
+    let marks = [
+        Mark::File("config.json"),
+        Mark::Checkpoint(0),
+        Mark::Line(20),
+        Mark::Checkpoint(50),
+        Mark::Line(120),
+        Mark::Checkpoint(350),
+        Mark::Line(520),
+        Mark::Checkpoint(800),
+        Mark::Line(900),
+        Mark::File("samples.npy"),
+    ];
+    place.train_through_kills(&arguments, &run, &marks);
     assert_equal_results(&whole, &run);
 }
 
@@ -55,10 +67,13 @@ fn a_checkpoint_that_a_kill_left_behind_is_removed_by_the_next_start() {
 fn a_stopped_run_keeps_a_checkpoint_and_resumes_with_the_same_bits() {
     let place = Workplace::new();
     let whole = undisturbed(&place);
-    let stopped = place.smoke("score_matching_digits.json", "stopped", &[SETTINGS, &["--max-time", "0.8s"]].concat());
-    stopped.fails(75);
+    place.smoke("score_matching_digits.json", "stopped", &[SETTINGS, &["--max-steps", "123"]].concat()).fails(75);
     let run = place.run("stopped");
-    place.train(&["resume", text(&run), "-q"]).succeeds();
+    assert!(run.join("checkpoint-00000123").exists());
+    place.train(&["resume", text(&run), "-q", "--max-steps", "200"]).fails(75);
+    assert!(run.join("checkpoint-00000323").exists());
+    // A limit beyond the end is none.
+    place.train(&["resume", text(&run), "-q", "--max-steps", "577"]).succeeds();
     let mut names = crate::train::results(&run);
     // The stop itself left a checkpoint between the regular ones; everything else is equal.
     let expected = crate::train::results(&whole);
@@ -67,6 +82,16 @@ fn a_stopped_run_keeps_a_checkpoint_and_resumes_with_the_same_bits() {
     for (name, bytes) in &expected {
         assert!(bytes == &names[name], "{name} differs");
     }
+}
+
+#[test]
+fn a_run_that_may_take_no_time_stops_after_its_first_step() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q", "--max-time", "0s"]).fails(75);
+    let run = place.run("run");
+    assert!(run.join("checkpoint-00000001").exists());
+    place.train(&["resume", text(&run), "-q"]).succeeds();
+    place.smoke("score_matching_two_moons.json", "none", &["-q", "--max-steps", "0"]).fails(2).says("--max-steps");
 }
 
 #[cfg(unix)]

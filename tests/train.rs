@@ -45,22 +45,31 @@ impl Workplace {
         Outcome::of(self.command(arguments).output().expect("the binary starts"))
     }
 
-    /// Starts the same command again and again, kills it after each of the delays (milliseconds), at least twice, and lets it
-    /// end at last.
-    pub fn train_through_kills(&self, arguments: &[&str], delays: &[u64]) {
-        let mut kills = 0;
-        for &delay in delays {
+    /// Starts the same command again and again, kills it as soon as `run` has come to each of the marks, and lets it end at last.
+    pub fn train_through_kills(&self, arguments: &[&str], run: &Path, marks: &[Mark]) {
+        for mark in marks {
             let mut child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(delay));
-            if child.try_wait().unwrap().is_some() {
-                break;
+            while !mark.is_reached(run) {
+                assert_eq!(child.try_wait().unwrap(), None, "the run ended before {mark:?}");
+                std::thread::sleep(Duration::from_millis(1));
             }
             child.kill().unwrap();
-            child.wait().unwrap();
-            kills += 1;
+            assert!(!child.wait().unwrap().success(), "the run was over before it could be killed at {mark:?}");
         }
-        assert!(kills >= 2, "the run ended before it could be killed twice");
         self.train(arguments).succeeds();
+    }
+
+    /// Starts a command that works for long, sends it SIGINT once it tells of its progress, and gives its exit code.
+    #[cfg(unix)]
+    pub fn interrupted(&self, arguments: &[&str]) -> Option<i32> {
+        use std::io::{BufRead, BufReader};
+        let mut child = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let first = said.next().expect("a line of progress").unwrap();
+        let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(signal.success(), "after {first}");
+        said.for_each(drop);
+        child.wait().unwrap().code()
     }
 
     /// Runs a smoke config into the run directory `name`, with more arguments.
@@ -69,6 +78,34 @@ impl Workplace {
         let mut arguments = vec!["run", text(&config), "--run-dir", text(&directory)];
         arguments.extend(more);
         self.train(&arguments)
+    }
+}
+
+/// How far a run has come, seen from outside.
+#[derive(Debug, Clone, Copy)]
+pub enum Mark {
+    /// It has written a file of this name.
+    File(&'static str),
+    /// It has kept a checkpoint of this step, or a later one.
+    Checkpoint(u64),
+    /// It has written a line of metrics of this step, or a later one.
+    Line(u64),
+}
+
+impl Mark {
+    fn is_reached(self, run: &Path) -> bool {
+        let read = |name: &str| std::fs::read_to_string(run.join(name)).unwrap_or_default();
+        match self {
+            Self::File(name) => run.join(name).exists(),
+            Self::Checkpoint(step) => read("latest")
+                .split(' ')
+                .next()
+                .is_some_and(|latest| latest.parse().is_ok_and(|latest: u64| latest >= step)),
+            Self::Line(step) => read("metrics.jsonl").lines().any(|line| {
+                let line: Option<Value> = serde_json::from_str(line).ok();
+                line.is_some_and(|line| line["step"].as_u64() >= Some(step))
+            }),
+        }
     }
 }
 

@@ -46,8 +46,8 @@ fn watching_changes_nothing_and_resumes_and_threads_change_nothing_of_it() {
     let (seeing, blind) = (weights_and_samples("one"), weights_and_samples("blind"));
     assert!(seeing.len() > 4 && seeing == blind, "watching changed the run");
 
-    // Interrupted at once, and so at a step of its own, then resumed.
-    place.smoke(config, "stopped", &["-q", "--max-time", "0.01s"]).fails(75);
+    // Interrupted between two looks, then resumed.
+    place.smoke(config, "stopped", &["-q", "--max-steps", "37"]).fails(75);
     place.smoke(config, "stopped", &["-q", "--resume"]).succeeds();
     let metrics = |run: &str| results(&place.run(run)).remove("metrics.jsonl").unwrap();
     assert!(metrics("one") == metrics("stopped"));
