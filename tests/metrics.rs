@@ -145,16 +145,16 @@ fn the_density_of_a_target_judges_samples_too() {
     let place = Workplace::new();
     let target = place.write("ring.json", "{\"ring\": {}}");
     let samples = place.points("samples.npy", &ring(1500, 7));
-    let answer = place.metrics(&samples, &target, &["--json", "--only", "nll,kl_reverse"]).succeeds().json();
-    let nll = &answer["metrics"]["nll"];
+    let answer = place.metrics(&samples, &target, &["--json", "--only", "cross_entropy,kl_reverse"]).succeeds().json();
+    let found = &answer["metrics"]["cross_entropy"];
     // The entropy of the ring is 0.3122 nats.
-    let (value, error) = (nll["value"].as_f64().unwrap(), nll["std_error"].as_f64().unwrap());
-    assert!(error < 0.05 && (value - 0.3122).abs() < 5.0 * error, "{nll}");
+    let (value, error) = (found["value"].as_f64().unwrap(), found["std_error"].as_f64().unwrap());
+    assert!(error < 0.05 && (value - 0.3122).abs() < 5.0 * error, "{found}");
     let kl = &answer["metrics"]["kl_reverse"];
     assert!(kl["value"].as_f64().unwrap().abs() < 0.2 && kl["z_score"].as_f64().unwrap().abs() < 4.0, "{kl}");
     let config = workspace().join("configs/smoke/score_matching_ring.json");
-    let through_config = place.metrics(&samples, &config, &["--json", "--only", "nll"]).succeeds().json();
-    assert_eq!(through_config["metrics"]["nll"], *nll);
+    let through_config = place.metrics(&samples, &config, &["--json", "--only", "cross_entropy"]).succeeds().json();
+    assert_eq!(through_config["metrics"]["cross_entropy"], *found);
 }
 
 #[test]
@@ -228,8 +228,8 @@ fn mistakes_are_told_word_for_word() {
         "{unknown}"
     );
     assert_eq!(
-        said(place.metrics(&a, &b, &["--only", "nll"])),
-        "error: `nll` takes the density of a target, and the points of b.npy has none\n\
+        said(place.metrics(&a, &b, &["--only", "cross_entropy"])),
+        "error: `cross_entropy` takes the density of a target, and the points of b.npy has none\n\
          hint: compare with a target that has one, in a JSON file: {\"gaussian_mixture\": {…}}; or leave the metric out\n"
     );
     assert_eq!(

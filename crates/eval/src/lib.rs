@@ -56,6 +56,6 @@ pub use reference::Reference;
 pub use report::{Detail, Direction, MetricReport, MetricTable};
 pub use sinkhorn_divergence::sinkhorn_divergence;
 pub use sliced_w2::{DIRECTIONS, random_directions, sliced_w2};
-pub use target_density::{DenseTarget, against_density, fresh_draws, kl_reverse_knn, nll};
+pub use target_density::{DenseTarget, against_density, cross_entropy, fresh_draws, kl_reverse_knn};
 pub use unnormalized::{LogDensities, Unnormalized};
 pub use w2::{w1, w2};

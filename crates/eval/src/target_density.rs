@@ -69,7 +69,7 @@ pub fn fresh_draws(sampler: &dyn Sample, count: usize, part: u64, seed: u64) -> 
     sampler.sample(&Stream::new(seed, Purpose::Evaluation), FIRST_STEP + part, 0..count as u64)
 }
 
-/// `nll` and, in up to 6 dimensions, `kl_reverse` of samples `[n, d]` under a target, each with the floor of fresh draws.
+/// `cross_entropy` and, in up to 6 dimensions, `kl_reverse` of samples `[n, d]` under a target, each with the floor of fresh draws.
 ///
 /// `kl_reverse` is `-H(A) - E_A log p` with the entropy H of the samples estimated from their k nearest neighbours.
 ///
@@ -89,7 +89,7 @@ pub fn against_density(
     for repeat in 0..settings.repeats.unwrap_or(REPEATS) {
         let perfect = fresh_draws(target.sampler, n, repeat as u64, seed);
         let log_densities = target.log_densities(&perfect)?;
-        cross_entropies.extend(nll(&log_densities).value);
+        cross_entropies.extend(cross_entropy(&log_densities).value);
         if few_dimensions {
             divergences.extend(kl_reverse_knn(&perfect, &log_densities, settings.k)?.value);
         }
@@ -102,7 +102,8 @@ pub fn against_density(
         let report = report.with_seed(seed).with_perfect(perfect);
         if normalized { report } else { report.with_note("up to the unknown log Z of the target") }
     };
-    let mut reports = BTreeMap::from([("nll".to_owned(), report(nll(&log_densities), &cross_entropies))]);
+    let mut reports =
+        BTreeMap::from([("cross_entropy".to_owned(), report(cross_entropy(&log_densities), &cross_entropies))]);
     if few_dimensions {
         let kl_reverse = kl_reverse_knn(samples, &log_densities, settings.k)?;
         reports.insert("kl_reverse".to_owned(), report(kl_reverse, &divergences));
@@ -110,8 +111,10 @@ pub fn against_density(
     Ok(reports)
 }
 
-/// `-E log p` of log-densities at samples, in nats: the cross-entropy. A sampler that has collapsed onto a mode lies below the floor.
-pub fn nll(log_densities: &[f64]) -> MetricReport {
+/// `-E_A log p` (nats) of log-densities of a target at samples A. A sampler that has collapsed onto a mode lies below the floor.
+///
+/// The other way round, `-E_p log q` of a sampler's log-densities at points of the target, it is the negative log-likelihood.
+pub fn cross_entropy(log_densities: &[f64]) -> MetricReport {
     let n = log_densities.len();
     let outside = log_densities.iter().filter(|value| !value.is_finite()).count();
     if outside > 0 {
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn between_gaussians_the_numbers_have_closed_forms() {
-        // A = N(0, s²I) under p = N(0, I): nll = d/2 (log 2π + s²), KL = d (s² - 1 - log s²)/2.
+        // A = N(0, s²I) under p = N(0, I): cross-entropy d/2 (log 2π + s²), KL = d (s² - 1 - log s²)/2.
         let (d, s, n) = (3usize, 1.5f64, 4000);
         let target = Gaussian::standard(d);
         let dense = DenseTarget { sampler: &target, density: &target };
@@ -195,12 +198,12 @@ mod tests {
         let settings = Settings { seed: 9, ..Settings::default() };
         let reports = against_density(&samples, &dense, &settings, &mut || true).unwrap();
         let exact = d as f64 / 2.0 * ((2.0 * PI).ln() + s * s);
-        let nll = &reports["nll"];
-        assert!(nll.std_error.unwrap() < 0.05, "{nll:?}");
-        assert!((nll.value.unwrap() - exact).abs() < 5.0 * nll.std_error.unwrap(), "{nll:?} against {exact}");
+        let found = &reports["cross_entropy"];
+        assert!(found.std_error.unwrap() < 0.05, "{found:?}");
+        assert!((found.value.unwrap() - exact).abs() < 5.0 * found.std_error.unwrap(), "{found:?} against {exact}");
         let entropy = d as f64 / 2.0 * ((2.0 * PI).ln() + 1.0);
-        assert!((nll.floor.unwrap() - entropy).abs() < 5.0 * nll.floor_sd.unwrap(), "{nll:?} against {entropy}");
-        assert!(nll.z_score.unwrap() > 10.0);
+        assert!((found.floor.unwrap() - entropy).abs() < 5.0 * found.floor_sd.unwrap(), "{found:?} against {entropy}");
+        assert!(found.z_score.unwrap() > 10.0);
         let kl = &reports["kl_reverse"];
         let exact = d as f64 * (s * s - 1.0 - (s * s).ln()) / 2.0;
         assert!(kl.std_error.unwrap() < 0.05, "{kl:?}");
@@ -213,7 +216,7 @@ mod tests {
 
     #[test]
     fn points_where_the_density_is_zero_are_counted() {
-        let report = nll(&[-1.0, f64::NEG_INFINITY, -2.0]);
+        let report = cross_entropy(&[-1.0, f64::NEG_INFINITY, -2.0]);
         assert_eq!(report.value, None);
         assert_eq!(report.note.as_deref(), Some("1 of 3 samples lie where the density is zero"));
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use brenier_eval::{
-    DenseTarget, Detail, Direction, Evaluation, Labelled, LogDensities, MetricReport, Settings, classes,
-    denoising_loss, evaluate, fresh_draws, log_grid, mode_coverage, nll,
+    DenseTarget, Detail, Direction, Evaluation, Labelled, LogDensities, MetricReport, Settings, classes, cross_entropy,
+    denoising_loss, evaluate, fresh_draws, log_grid, mode_coverage,
 };
 use brenier_measure::{Denoiser, Estimate, Points};
 use brenier_model::{Divergence, LogDensity, SamplerError};
@@ -250,12 +250,12 @@ fn of_density(
         Err(DensityError::Stopped(error)) => return Err(error),
         Ok(found) => found,
     };
-    let mut nats = MetricReport { direction: Direction::LowerIsBetter, ..nll(&at_test.values) };
+    let mut nats = MetricReport { direction: Direction::LowerIsBetter, ..cross_entropy(&at_test.values) };
     let mut reports = BTreeMap::new();
     if let (Some(target), Some(samples), Some(at_samples)) = (&target, &samples, &at_samples) {
         let entropy = |part| {
             let perfect = fresh_draws(target.sampler, points, part, seed);
-            Ok(nll(&target.log_densities(&perfect)?).value)
+            Ok(cross_entropy(&target.log_densities(&perfect)?).value)
         };
         let entropies = (0..ENTROPIES).map(entropy).collect::<Result<Vec<_>, Error>>()?;
         nats = nats.with_perfect(&entropies.into_iter().flatten().collect::<Vec<f64>>());

@@ -24,7 +24,7 @@ use crate::stdout::say;
 use crate::verbs::Context;
 
 /// What the density of a target says of samples.
-const OF_DENSITY: [&str; 2] = ["nll", "kl_reverse"];
+const OF_DENSITY: [&str; 2] = ["cross_entropy", "kl_reverse"];
 
 /// What it says of samples whose own density is known.
 const OF_BOTH: [&str; 4] = ["elbo", "log_z", "ess_reverse", "pareto_k"];
