@@ -23,7 +23,6 @@ use brenier_training::run_directory::RunDirectoryError;
 use brenier_training::tensorboard::TensorBoardError;
 
 use crate::config::ConfigError;
-use crate::config::difference::Difference;
 use crate::device::DeviceError;
 
 /// The exit codes that schedulers and scripts rely on.
@@ -89,19 +88,6 @@ impl Error {
     pub fn run_exists(path: &Path) -> Self {
         Self::bad_input(format!("the run directory {} exists; nothing in it was touched", path.display()))
             .hint("go on with `--resume`, set it aside with `--fresh`, or choose another `name` or `--run-dir`")
-    }
-
-    /// A resume with a config that would make another run of it; `more` is what the method allows to change.
-    pub fn config_changed(path: &Path, refused: Vec<Difference>, more: Option<&str>) -> Self {
-        let list: String = refused.iter().map(|difference| format!("\n  {difference}")).collect();
-        let path = path.display();
-        let allowed = match more {
-            Some(more) => format!("`device`, `output` and, {more}"),
-            None => "`device` and `output`".to_owned(),
-        };
-        Self::bad_input(format!("the config is not the one that the run {path} was started with{list}")).hint(format!(
-            "a resume may change {allowed}; give the new run another `name`, or start anew with `--fresh`"
-        ))
     }
 
     /// The data of a run is not what it was.
@@ -218,13 +204,6 @@ impl Error {
         let path = path.display();
         Self::bad_input(format!("{path} has {rows} rows and {columns} columns where {samples} log-densities are expected"))
             .hint("give one column with log q at every row of A, or a .csv with a column `log_density` as `train density` writes it")
-    }
-
-    /// A resume that asks for fewer steps than are done; `key` says how many.
-    pub fn already_done(path: &Path, done: u64, asked: u64, key: &str) -> Self {
-        let path = path.display();
-        Self::bad_input(format!("the run {path} is at step {done}, beyond the {asked} of `{key}`"))
-            .hint(format!("give `{key}` of at least {done}, or start anew with `--fresh`"))
     }
 
     /// A flag that means nothing to the method of a run.

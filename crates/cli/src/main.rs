@@ -14,6 +14,7 @@ mod run;
 mod selection;
 mod stdout;
 mod subject;
+mod table;
 mod verbs;
 
 use std::process::ExitCode;

@@ -16,8 +16,8 @@ use crate::config::Config;
 use crate::config::mistakes::Mistakes;
 use crate::error::Error;
 use crate::methods::wiring::{Flags, Length, ProgressPlot, Wiring};
-use crate::run::training::{Ending, go_on};
-use crate::run::{RunContext, RunView};
+use crate::run::training::go_on;
+use crate::run::{Ending, RunContext, RunView};
 
 const NAME: &str = "gaussian_moments";
 const STATE: &str = "state.json";

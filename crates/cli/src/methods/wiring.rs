@@ -11,8 +11,7 @@ use crate::arguments::Sampling;
 use crate::config::Config;
 use crate::config::mistakes::Mistakes;
 use crate::error::Error;
-use crate::run::training::Ending;
-use crate::run::{RunContext, RunView};
+use crate::run::{Ending, RunContext, RunView};
 
 /// A method as its section of a config describes it.
 pub trait Wiring {

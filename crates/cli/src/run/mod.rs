@@ -1,6 +1,6 @@
 //! A run: what it learns, where it computes, how it is trained, opened, judged and drawn.
 //!
-//! Nothing here knows a method: what depends on one is asked of its [`Wiring`](crate::methods::wiring::Wiring).
+//! Nothing here knows a method: what depends on one is asked of its wiring (see `methods`).
 
 pub mod evaluation;
 pub mod law;
@@ -38,6 +38,15 @@ impl RunContext {
         let Self { record, problem, device, quiet, .. } = self;
         RunView { record, directory, problem: Some(problem), device, go_on, quiet: *quiet }
     }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All of it is done.
+    Finished,
+    /// It was asked to stop; a checkpoint of the last step is kept.
+    Interrupted,
 }
 
 /// What a checkpoint of a run is opened with.

@@ -14,16 +14,7 @@ use crate::progress::Progress;
 use crate::run::law::Law;
 use crate::run::opened::say_warnings;
 use crate::run::watch::Watch;
-use crate::run::{RunContext, RunView, outputs};
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// All of it is done.
-    Finished,
-    /// It was asked to stop; a checkpoint of the last step is kept.
-    Interrupted,
-}
+use crate::run::{Ending, RunContext, RunView, outputs};
 
 /// Trains from the directory's latest checkpoint, or from the beginning, to the end of the config; makes the outputs.
 ///

@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 use super::localize::curves::watched;
 use super::localize::facts;
 use super::localize::figure::Destination;
-use super::localize::table::{aligned, notes, number, point};
 use crate::arguments::{ChainArguments, ForwardName, SchemeName, VERSION};
 use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::progress::Watched;
 use crate::stdout::say;
 use crate::subject::{Examined, FINE_NOISE, Kind, Opening};
+use crate::table::{aligned, notes, number, point};
 use crate::verbs::Context;
 
 /// Particles whose paths are computed for a picture.

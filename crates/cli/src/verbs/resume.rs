@@ -6,10 +6,9 @@ use crate::arguments::ResumeArguments;
 use crate::error::{Error, Exit};
 use crate::interruption::Limits;
 use crate::methods::wiring;
-use crate::run::RunContext;
 use crate::run::problem::Problem;
 use crate::run::record::RunRecord;
-use crate::run::training::Ending;
+use crate::run::{Ending, RunContext};
 use crate::verbs::Context;
 
 /// Goes on with a run directory from its last checkpoint.

@@ -4,15 +4,19 @@ use brenier_training::run_directory::RunDirectory;
 use tracing::info;
 
 use crate::arguments::RunArguments;
-use crate::config::{Config, difference::difference, load, set::Override};
+use crate::config::{
+    Config,
+    difference::{Difference, difference},
+    load,
+    set::Override,
+};
 use crate::error::{Error, Exit};
 use crate::interruption::Limits;
 use crate::methods::wiring::Length;
 use crate::methods::{check_start, wiring};
-use crate::run::RunContext;
 use crate::run::problem::Problem;
 use crate::run::record::RunRecord;
-use crate::run::training::Ending;
+use crate::run::{Ending, RunContext};
 use crate::verbs::Context;
 
 /// Trains from a config to its end, or until it is stopped.
@@ -66,17 +70,28 @@ fn accept_changes(directory: &RunDirectory, new: RunRecord) -> Result<RunRecord,
     let differences = difference(&stored.config, &new.config);
     let (allowed, refused): (Vec<_>, Vec<_>) = differences.into_iter().partition(|difference| difference.allowed);
     if !refused.is_empty() {
-        return Err(Error::config_changed(directory.path(), refused, method.changeable()));
+        return Err(config_changed(directory, &refused, method.changeable()));
     }
     let Length { steps, key } = method.length(&new.config);
     if let Some(&done) = directory.steps()?.last().filter(|&&done| done > steps) {
-        return Err(Error::already_done(directory.path(), done, steps, key));
+        let path = directory.path().display();
+        return Err(Error::bad_input(format!("the run {path} is at step {done}, beyond the {steps} of `{key}`"))
+            .hint(format!("give `{key}` of at least {done}, or start anew with `--fresh`")));
     }
     for difference in allowed {
         info!("{difference}");
     }
     stored.check_data(&new.data)?;
     Ok(RunRecord { config: new.config, ..stored })
+}
+
+/// A resume with a config that would make another run of it; `more` is what the method allows to change.
+fn config_changed(directory: &RunDirectory, refused: &[Difference], more: Option<&str>) -> Error {
+    let list: String = refused.iter().map(|difference| format!("\n  {difference}")).collect();
+    let path = directory.path().display();
+    let allowed = more.map_or("`device` and `output`".to_owned(), |more| format!("`device`, `output` and, {more}"));
+    Error::bad_input(format!("the config is not the one that the run {path} was started with{list}"))
+        .hint(format!("a resume may change {allowed}; give the new run another `name`, or start anew with `--fresh`"))
 }
 
 impl Ending {

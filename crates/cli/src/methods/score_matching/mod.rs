@@ -21,8 +21,8 @@ use crate::error::Error;
 use crate::methods::wiring::{Flags, Length, ProgressPlot, Start, Wiring};
 use crate::run::problem::DataRecord;
 use crate::run::record::RunRecord;
-use crate::run::training::{Ending, go_on};
-use crate::run::{RunContext, RunView};
+use crate::run::training::go_on;
+use crate::run::{Ending, RunContext, RunView};
 
 /// The name of the method in a config.
 pub const NAME: &str = "denoising_score_matching";

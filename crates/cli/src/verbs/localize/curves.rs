@@ -9,13 +9,13 @@ use brenier_measure::{Points, Purpose, Stream};
 use serde::Serialize;
 use tracing::warn;
 
-use super::table::number;
 use crate::arguments::LocalizeArguments;
 use crate::error::Error;
 use crate::interruption;
 use crate::list::List;
 use crate::progress::Watched;
 use crate::subject::Examined;
+use crate::table::number;
 
 /// A relative asymmetry that is no longer small.
 const ASYMMETRIC: f64 = 0.2;

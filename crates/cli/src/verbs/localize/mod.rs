@@ -4,7 +4,7 @@ mod at;
 pub mod curves;
 pub mod figure;
 mod paths;
-pub mod table;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl Report {
         if let Some(at) = &self.at {
             text += &table::of_points(&at.answers, &at.summaries);
         }
-        text += &table::notes(&self.notes());
+        text += &crate::table::notes(&self.notes());
         text
     }
 
@@ -248,7 +248,7 @@ fn points_only(
         let rows = question.count() * asked.snrs.len();
         let mut text = format!("{}\n", headline(subject, None));
         text += &table::of_points(&[], &summaries);
-        text += &table::notes(&notes);
+        text += &crate::table::notes(&notes);
         text += &format!("{rows} rows in {}\n", out.display());
         say(&text)?;
     }

@@ -2,12 +2,10 @@
 
 use super::at::{Answer, Summary};
 use super::curves::{Asked, Curves};
+use crate::table::{aligned, number, point};
 
 /// The most answers that are listed one by one.
 const MOST_LISTED: usize = 24;
-
-/// The most coordinates of a point in a line.
-const MOST_COORDINATES: usize = 4;
 
 /// A table a noise level, a table a time, and where it is hardest, in words.
 pub fn of_curves(curves: &Curves, asked: &Asked) -> String {
@@ -82,70 +80,4 @@ pub fn of_points(answers: &[Answer], summaries: &[Summary]) -> String {
         [summary.snr, summary.mean, summary.median, summary.max, summary.above_one].map(number).to_vec()
     });
     text + &aligned(&["r", "mean L(y)", "median", "max", "share L>1"], rows)
-}
-
-/// A line a note.
-pub fn notes(notes: &[&str]) -> String {
-    notes.iter().map(|note| format!("note: {note}\n")).collect()
-}
-
-/// The first coordinates of a point.
-pub fn point(coordinates: &[f64]) -> String {
-    let shown: Vec<String> = coordinates.iter().take(MOST_COORDINATES).map(|&x| number(x)).collect();
-    let rest = if coordinates.len() > MOST_COORDINATES { ", …" } else { "" };
-    format!("({}{rest})", shown.join(", "))
-}
-
-/// Columns to the right of each other, each as wide as its widest cell.
-pub fn aligned(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let heads = heads.iter().map(|&head| head.to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}")).collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
-/// A number in four digits.
-pub fn number(value: f64) -> String {
-    match value.abs() {
-        _ if value.is_nan() => "-".to_owned(),
-        0.0 => "0".to_owned(),
-        size if !size.is_finite() => format!("{value}"),
-        size if !(1e-4..1e6).contains(&size) => format!("{value:.3e}"),
-        size => {
-            let text = format!("{value:.*}", (3 - size.log10().floor() as i32).max(0) as usize);
-            if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_four_digits_and_no_idle_zeros() {
-        let shown =
-            [0.0, 1.0, 0.1, 0.123_456, 12.345_6, 123_456.7, 1.5e7, 3e-5, -0.5, 0.01, 100.0, f64::NAN].map(number);
-        assert_eq!(
-            shown,
-            ["0", "1", "0.1", "0.1235", "12.35", "123457", "1.500e7", "3.000e-5", "-0.5", "0.01", "100", "-"]
-        );
-    }
-
-    #[test]
-    fn columns_stand_under_their_heads() {
-        let rows = [vec!["1".to_owned(), "0.25".to_owned()], vec!["10".to_owned(), "-".to_owned()]];
-        assert_eq!(aligned(&["r", "ζ*"], rows.into_iter()), " r    ζ*\n 1  0.25\n10     -\n");
-    }
-
-    #[test]
-    fn a_long_point_is_cut() {
-        assert_eq!(point(&[1.0, 2.0]), "(1, 2)");
-        assert_eq!(point(&[1.0; 5]), "(1, 1, 1, 1, …)");
-    }
 }
