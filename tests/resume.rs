@@ -72,8 +72,9 @@ fn a_stopped_run_keeps_a_checkpoint_and_resumes_with_the_same_bits() {
     assert!(run.join("checkpoint-00000123").exists());
     place.train(&["resume", text(&run), "-q", "--max-steps", "200"]).fails(75);
     assert!(run.join("checkpoint-00000323").exists());
-    // A limit beyond the end is none.
+    // A limit at the end is none, and neither is one beyond it.
     place.train(&["resume", text(&run), "-q", "--max-steps", "577"]).succeeds();
+    place.train(&["resume", text(&run), "-q", "--max-steps", "1"]).succeeds();
     let mut names = crate::train::results(&run);
     // The stop itself left a checkpoint between the regular ones; everything else is equal.
     let expected = crate::train::results(&whole);

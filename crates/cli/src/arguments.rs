@@ -141,7 +141,7 @@ pub struct Sampling {
 
 impl Sampling {
     /// The first flag that was given, by name.
-    pub fn first(&self) -> Option<&'static str> {
+    pub fn first_given(&self) -> Option<&'static str> {
         let Self { sampler, grid, sigma_min, sigma_max, steps } = self;
         let given = [
             ("--sampler", sampler.is_some()),

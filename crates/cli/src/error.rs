@@ -37,7 +37,7 @@ pub enum Exit {
     BadInput = 2,
     /// The loss or a gradient stopped being a number; the last good checkpoint is kept.
     Diverged = 3,
-    /// Stopped by a signal or by `--max-time`; `train resume` goes on.
+    /// Stopped by a signal, `--max-time` or `--max-steps`; `train resume` goes on.
     Interrupted = 75,
     /// Stopped by a signal where nothing can be resumed.
     Abandoned = 130,
@@ -284,7 +284,7 @@ impl Error {
         }
     }
 
-    /// Whether a signal or the time limit ended the work, and no fault.
+    /// Whether a signal or a limit ended the work, and no fault.
     pub fn is_interruption(&self) -> bool {
         self.exit == Exit::Abandoned
     }
@@ -335,7 +335,6 @@ impl From<ConfigError> for Error {
 impl From<TrainingError> for Error {
     fn from(error: TrainingError) -> Self {
         match error {
-            TrainingError::Diverged { .. } => Self::new(Exit::Diverged, error),
             TrainingError::Start(error) => error.into(),
             // What the observer of the loop reports is an error of this program on its way through the library.
             TrainingError::Observer(inner) => match inner.downcast::<Self>() {
@@ -455,9 +454,15 @@ mod tests {
     #[test]
     fn training_that_diverges_exits_with_3_and_an_observers_error_keeps_its_own_code() {
         let diverged = TrainingError::Diverged { what: "loss", value: f64::NAN, step: 7, last_finite: Some(0.5) };
-        assert_eq!(Error::from(diverged).exit, Exit::Diverged);
+        let diverged = Error::diverged(diverged, "Lower the rate");
+        assert_eq!(
+            said(&diverged),
+            "error: the loss became NaN at step 7; the last finite loss was 0.5. Lower the rate\n\
+             hint: the last good checkpoint is kept: `train sample` and `train evaluate` open it\n"
+        );
+        assert_eq!(diverged.exit, Exit::Diverged);
         let full = Error::writing(Path::new("run"), io::Error::from(io::ErrorKind::StorageFull));
-        let through = Error::from(TrainingError::Observer(Box::new(full)));
+        let through = Error::diverged(TrainingError::Observer(Box::new(full)), "");
         assert_eq!((through.exit, through.to_string().as_str()), (Exit::Failed, "cannot write run"));
     }
 

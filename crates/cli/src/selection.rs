@@ -52,6 +52,11 @@ impl Selection {
         self.only.iter().flatten().any(|other| other == name)
     }
 
+    /// The first metric that was asked for by name.
+    pub fn first(&self) -> Option<&str> {
+        self.only.iter().flatten().map(String::as_str).next()
+    }
+
     /// The first of these metrics that was asked for by name.
     pub fn first_named<'a>(&self, names: &[&'a str]) -> Option<&'a str> {
         names.iter().copied().find(|name| self.names(name))

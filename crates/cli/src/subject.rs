@@ -24,7 +24,7 @@ use crate::device::{self, DeviceName};
 use crate::error::Error;
 use crate::interruption;
 use crate::methods::wiring;
-use crate::methods::wiring::Flags;
+use crate::methods::wiring::{Flags, OpenedFor};
 use crate::run::opened::{StoredRun, TrainedRun};
 use crate::run::problem::Problem;
 
@@ -244,7 +244,14 @@ impl Examined {
             Err(error) => return Err(error),
         };
         let (method, go_on) = (stored.record.config.method.clone(), || !interruption::asked());
-        let run = stored.law(wiring(&method), &Flags::default(), problem.as_ref().ok(), &device, &go_on, true)?;
+        // A network without data is drawn from, as is a law that knows nothing else of itself.
+        let opened_for = if problem.is_ok() && wiring(&method).has_score_network() {
+            OpenedFor::Knowledge
+        } else {
+            OpenedFor::Samples
+        };
+        let flags = Flags { opened_for, ..Flags::default() };
+        let run = stored.into_trained(wiring(&method), &flags, problem.as_ref().ok(), &device, &go_on, true)?;
         let subject = |network, examined| RunSubject {
             standardization: run.record.data.standardization.clone(),
             columns: run.record.data.columns.clone(),
@@ -264,7 +271,10 @@ impl Examined {
             seed,
             notes,
         };
-        if let Some(law) = run.sampler.law() {
+        if run.sampler.score_network().is_none() && device != Device::flex() {
+            warn!("{}: computed in f64 on the CPU, whatever the device", spec.display());
+        }
+        if let Some(law) = run.sampler.closed_form() {
             let law = Arc::new(law.clone());
             let run = subject(None, "exact law");
             return Ok(examined(law.clone(), law.clone() as _, law as _, run, KnownFrom::Measure, Vec::new()));

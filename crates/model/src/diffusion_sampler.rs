@@ -11,7 +11,7 @@ use crate::grid::GridConfig;
 use crate::log_density::{LogDensity, log_density};
 use crate::samplers::{SamplerConfig, SamplerError, sample};
 use crate::score_network::ScoreNetwork;
-use crate::trained_sampler::{Settings, TrainedSampler};
+use crate::trained_sampler::{Facts, TrainedSampler};
 
 /// How a score network is sampled, and how its log-density is found.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,9 +74,9 @@ impl TrainedSampler for DiffusionSampler {
         Some(&self.network)
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> Facts {
         let DiffusionPlan { sampler, grid, levels, .. } = &self.plan;
-        Settings(vec![
+        Facts(vec![
             ("sampler", json!(sampler)),
             ("grid", json!(grid)),
             ("sigma_max", json!(levels[0])),
@@ -85,7 +85,7 @@ impl TrainedSampler for DiffusionSampler {
         ])
     }
 
-    fn density_settings(&self) -> Settings {
-        Settings(vec![("ode_steps", json!(self.plan.density_levels.len() - 1))])
+    fn density_settings(&self) -> Facts {
+        Facts(vec![("ode_steps", json!(self.plan.density_levels.len() - 1))])
     }
 }

@@ -30,4 +30,4 @@ pub use log_density::{Divergence, LogDensity, log_density, log_density_by};
 pub use preconditioning::Preconditioning;
 pub use samplers::{Observer, Progress, SamplerConfig, SamplerError, sample, sample_from};
 pub use score_network::{NetworkConfig, NetworkError, ScoreJacobian, ScoreNetwork};
-pub use trained_sampler::{Settings, TrainedSampler, TransportMap};
+pub use trained_sampler::{Facts, TrainedSampler, TransportMap};

@@ -40,7 +40,7 @@ pub trait TrainedSampler: Send + Sync {
     }
 
     /// The law in closed form, where it is one: density, score and posterior covariance are exact.
-    fn law(&self) -> Option<&GaussianMixture> {
+    fn closed_form(&self) -> Option<&GaussianMixture> {
         None
     }
 
@@ -55,11 +55,11 @@ pub trait TrainedSampler: Send + Sync {
     }
 
     /// How samples are made, for reports.
-    fn settings(&self) -> Settings;
+    fn settings(&self) -> Facts;
 
     /// How log-densities are found, for reports.
-    fn density_settings(&self) -> Settings {
-        Settings::default()
+    fn density_settings(&self) -> Facts {
+        Facts::default()
     }
 }
 
@@ -82,9 +82,9 @@ pub trait TransportMap: Send + Sync {
 
 /// Names and values, in the order in which they are told.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Settings(pub Vec<(&'static str, Value)>);
+pub struct Facts(pub Vec<(&'static str, Value)>);
 
-impl Serialize for Settings {
+impl Serialize for Facts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, value) in &self.0 {

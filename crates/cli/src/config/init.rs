@@ -66,7 +66,7 @@ pub fn init(path: &Path) -> Result<String, DataError> {
         target: TargetConfig::Dataset(dataset),
     };
     let method = config.method.clone();
-    wiring(&method).resolve(&mut config);
+    wiring(&method).resolve(&mut config).expect("a whole config");
     Ok(serde_json::to_string_pretty(&config).expect("a config has string keys and finite numbers"))
 }
 

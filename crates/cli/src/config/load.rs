@@ -105,7 +105,8 @@ pub fn parse(path: &Path, text: &str, sets: &[String], flags: &[Override]) -> Re
     let mut config: Config = deserialize(&tree, value).map_err(|problem| invalid(vec![problem]))?;
     let method = config.method.clone();
     let method = wiring(&method);
-    method.resolve(&mut config);
+    // What is missing is reported below, at its place.
+    let _ = method.resolve(&mut config);
     let mut mistakes = Mistakes::new(&tree);
     consistency::check(&config, method, &mut mistakes);
     let problems = mistakes.into_problems();

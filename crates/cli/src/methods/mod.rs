@@ -22,6 +22,18 @@ pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
     }
 }
 
+/// The record of a run directory, with all that its method writes out.
+///
+/// # Errors
+///
+/// Those of [`RunRecord::read`], and a section that is missing.
+pub fn read_record(directory: &RunDirectory) -> Result<RunRecord, Error> {
+    let mut record = RunRecord::read(directory)?;
+    let method = record.config.method.clone();
+    wiring(&method).resolve(&mut record.config).map_err(|missing| Error::foreign_run(directory.path(), missing))?;
+    Ok(record)
+}
+
 /// Refuses to start from a run whose weights would mean something else here.
 ///
 /// # Errors
@@ -29,12 +41,12 @@ pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
 /// No run, or one of another model; other coordinates are warned of.
 pub fn check_start(run: &RunRecord) -> Result<(), Error> {
     let own = wiring(&run.config.method);
-    let Some(Start { path, key, equal }) = own.start_from(&run.config) else { return Ok(()) };
+    let Some(Start { path, key, must_match }) = own.start_from(&run.config) else { return Ok(()) };
     let other = RunRecord::read(&RunDirectory::open(path)?)?;
     if own.model() != wiring(&other.config.method).model() || run.data.dim != other.data.dim {
         let message = format!("the run {} in `{key}` has another model", path.display());
         return Err(Error::bad_input(message)
-            .hint(format!("{equal} and the dimension of the data must be those of that run's config.json")));
+            .hint(format!("{must_match} and the dimension of the data must be those of that run's config.json")));
     }
     if run.data.standardization != other.data.standardization || run.data.sigma_data != other.data.sigma_data {
         warn!("the weights of {} were trained in other standardised coordinates", path.display());

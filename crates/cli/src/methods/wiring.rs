@@ -19,7 +19,11 @@ pub trait Wiring {
     fn name(&self) -> &'static str;
 
     /// Writes out what a config leaves to the method, so that a stored config says all that its run depends on.
-    fn resolve(&self, config: &mut Config);
+    ///
+    /// # Errors
+    ///
+    /// In words, a section that is missing.
+    fn resolve(&self, config: &mut Config) -> Result<(), String>;
 
     /// Reports what no schema can say of the sections that the method reads.
     fn check(&self, config: &Config, mistakes: &mut Mistakes);
@@ -108,7 +112,7 @@ pub struct Start<'a> {
     /// The key of the config that names it.
     pub key: &'static str,
     /// What must be equal in both runs, as the config names it.
-    pub equal: &'static str,
+    pub must_match: &'static str,
 }
 
 /// A figure of scalars against the step.
@@ -131,14 +135,26 @@ pub struct Flags<'a> {
     pub sampling: Option<&'a Sampling>,
     /// The steps of the ODE of its log-density.
     pub density_steps: Option<usize>,
-    /// Whether log-densities are what is asked for, and not one metric of many: they are computed as for an answer.
-    pub for_densities: bool,
+    /// What the law is opened for.
+    pub opened_for: OpenedFor,
+}
+
+/// What a law is opened for: what it is not asked for need not be there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OpenedFor {
+    /// Samples, and whatever else.
+    #[default]
+    Samples,
+    /// Log-densities, as an answer and not as one metric of many.
+    Densities,
+    /// What it knows of itself: a closed form, a network.
+    Knowledge,
 }
 
 impl Flags<'_> {
     /// The first flag that was given, by name.
-    pub fn first(&self) -> Option<&'static str> {
-        let sampling = self.sampling.and_then(Sampling::first);
+    pub fn first_given(&self) -> Option<&'static str> {
+        let sampling = self.sampling.and_then(Sampling::first_given);
         sampling.or(self.density_steps.map(|_| "--steps"))
     }
 }

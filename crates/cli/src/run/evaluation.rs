@@ -6,8 +6,8 @@ use brenier_eval::{
     DenseTarget, Detail, Direction, Evaluation, Labelled, LogDensities, MetricReport, Settings, classes, cross_entropy,
     denoising_loss, evaluate, fresh_draws, log_grid, mode_coverage,
 };
-use brenier_measure::{Denoiser, Estimate, Points};
-use brenier_model::{Divergence, LogDensity, SamplerError};
+use brenier_measure::{Denoiser, Estimate, Points, Target};
+use brenier_model::{Divergence, Facts, LogDensity, SamplerError};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
 use serde::Serialize;
@@ -49,7 +49,7 @@ pub struct Report {
     pub checkpoint: u64,
     /// How the samples were made.
     #[serde(flatten)]
-    pub settings: brenier_model::Settings,
+    pub settings: Facts,
     /// The numbers, in the coordinates of the data; the denoising loss is in standardised ones.
     #[serde(flatten)]
     pub evaluation: Evaluation,
@@ -99,7 +99,7 @@ impl Report {
             Reference::Exact { sampler, .. } => {
                 (brenier_eval::Reference::Target { sampler: sampler.as_ref(), count: None }, "fresh draws")
             }
-            Reference::Density(target) => return Err(Error::no_draws("the distances of an evaluation", target.name)),
+            Reference::Density(target) => return Self::without_draws(run, problem, target, samples, judge),
         };
         let mut watched = Watched::new("distances", judge.quiet);
         let watch = &mut |step: brenier_eval::Step| {
@@ -144,6 +144,13 @@ impl Report {
             evaluation.classes = Some(classes(samples, Labelled { points: train, labels }, NEIGHBOURS, seed)?);
         }
         let config = &run.record.config;
+        if run.sampler.score_network().is_none() && judge.selection.names("denoising_loss") {
+            let name = &config.name;
+            return Err(Error::bad_input(format!(
+                "`denoising_loss` takes a score network, and the run {name} has none"
+            ))
+            .hint("ask a run of `denoising_score_matching`, or leave the metric out"));
+        }
         if let (Some(network), Some(sigma_min), Some(sigma_max)) =
             (run.sampler.score_network(), config.evaluation.sigma_min, config.evaluation.sigma_max)
             && judge.selection.wants("denoising_loss")
@@ -159,15 +166,40 @@ impl Report {
             let network = network.clone().to_device(&device).cast(DType::F64);
             evaluation.denoising_loss = denoising_loss(&network, exact, points, &levels, seed, (DType::F64, &device))?;
         }
-        Ok(Self {
-            name: config.name.clone(),
+        Ok(Self::of(run, problem, compared_with, evaluation))
+    }
+
+    /// What can be said where nothing can be drawn to compare with.
+    fn without_draws(
+        run: &TrainedRun,
+        problem: &Problem,
+        target: &Target,
+        samples: &Points,
+        judge: &Judge,
+    ) -> Result<Self, Error> {
+        if let Some(metric) = judge.selection.first() {
+            return Err(Error::no_draws(&format!("metrics such as `{metric}`"), target.name));
+        }
+        let evaluation = Evaluation {
+            count: samples.nrows(),
+            seed: judge.settings.seed,
+            metrics: BTreeMap::new(),
+            denoising_loss: Vec::new(),
+            classes: None,
+        };
+        Ok(Self::of(run, problem, "nothing", evaluation))
+    }
+
+    fn of(run: &TrainedRun, problem: &Problem, compared_with: &'static str, evaluation: Evaluation) -> Self {
+        Self {
+            name: run.record.config.name.clone(),
             program_version: crate::arguments::VERSION,
             target: problem.data.origin.clone(),
             compared_with,
             checkpoint: run.step,
             settings: run.sampler.settings(),
             evaluation,
-        })
+        }
     }
 
     /// One JSON object in one line.
@@ -215,7 +247,7 @@ fn of_density(
             let dense = target.density.as_deref().map(|density| DenseTarget { sampler, density });
             (fresh_draws(sampler, points, ENTROPIES, seed), dense)
         }
-        Reference::Density(target) => return Err(Error::no_draws("the test points of an evaluation", target.name)),
+        Reference::Density(_) => return Ok(BTreeMap::new()),
     };
     let samples = target.map(|_| first_rows(samples, points));
     let total = test.nrows() + samples.as_ref().map_or(0, Points::nrows);

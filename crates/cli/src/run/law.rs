@@ -93,7 +93,10 @@ impl Law<'_> {
         for start in (0..points.nrows()).step_by(DENSITY_TILE) {
             let end = (start + DENSITY_TILE).min(points.nrows());
             let rows = points.slice(ndarray::s![start..end, ..]).to_owned();
-            let tile = self.log_density(&rows, seed, start as u64).map_err(DensityError::Undefined)?;
+            let tile = self.log_density(&rows, seed, start as u64).map_err(|error| match error {
+                SamplerError::Interrupted => DensityError::Stopped(error.into()),
+                error => DensityError::Undefined(error),
+            })?;
             each(&tile, end).map_err(DensityError::Stopped)?;
             match &mut all {
                 Some(all) => all.extend(tile),

@@ -45,7 +45,7 @@ impl RunContext {
 pub enum Ending {
     /// All of it is done.
     Finished,
-    /// It was asked to stop; a checkpoint of the last step is kept.
+    /// It was asked to stop; a checkpoint of the last step is kept, where there was a step.
     Interrupted,
 }
 

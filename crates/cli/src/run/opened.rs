@@ -56,7 +56,7 @@ impl StoredRun {
     /// # Errors
     ///
     /// Flags that mean nothing to the method, files that do not fit it, an interruption.
-    pub fn law(
+    pub fn into_trained(
         self,
         wiring: &dyn Wiring,
         flags: &Flags,
@@ -65,12 +65,14 @@ impl StoredRun {
         go_on: &dyn Fn() -> bool,
         quiet: bool,
     ) -> Result<TrainedRun, Error> {
-        let Self { directory, record, step, files } = self;
-        if let Some(flag) = flags.first().filter(|_| !wiring.has_score_network()) {
+        let Self { directory, mut record, step, files } = self;
+        wiring.resolve(&mut record.config).map_err(|missing| Error::foreign_run(directory.path(), missing))?;
+        if let Some(flag) = flags.first_given().filter(|_| !wiring.has_score_network()) {
             return Err(Error::foreign_flag(flag, &record.config.name, wiring.name()));
         }
         let view = RunView { record: &record, directory: Some(&directory), problem, device, go_on, quiet };
         let sampler = wiring.open(&view, &files, flags)?;
+        debug_assert_eq!(sampler.score_network().is_some(), wiring.has_score_network(), "{}", wiring.name());
         Ok(TrainedRun { sampler, directory, record, step })
     }
 }

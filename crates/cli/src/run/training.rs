@@ -8,7 +8,8 @@ use brenier_training::{Flow, Method, TrainingError};
 use serde_json::json;
 use tracing::{info, warn};
 
-use crate::error::Error;
+use crate::error::{Error, Exit};
+use crate::interruption;
 use crate::methods::wiring::Wiring;
 use crate::progress::Progress;
 use crate::run::law::Law;
@@ -35,8 +36,9 @@ pub fn go_on<M: Method>(
         info!("going on with {} at step {}", directory.path().display(), loaded.step);
     }
     let mut step = latest.as_ref().map_or(0, |loaded| loaded.step);
-    let (whole, within_limits): (&RunDirectory, _) = (directory, || !run.limits.reached());
-    let trained = method(&run.view(Some(whole), &within_limits)).and_then(|method| {
+    // Not even a time limit stops what comes before the first step: a run of short sittings would never get past it.
+    let (whole, go_on): (&RunDirectory, _) = (directory, || !interruption::asked());
+    let trained = method(&run.view(Some(whole), &go_on)).and_then(|method| {
         let mut state = match &latest {
             Some(loaded) => method.resume(&loaded.files)?,
             None => method.start()?,
@@ -103,6 +105,10 @@ fn train<M: Method>(
     let ending = observer.ending;
     observer.progress.finish();
     trained.map_err(|error| Error::diverged(error, wiring.cure()))?;
+    if ending == Ending::Finished && !method.is_done(state) {
+        let (step, steps) = (method.step(state), method.steps());
+        return Err(Error::new(Exit::Failed, format!("`{}` ended at step {step} of {steps}", wiring.name())));
+    }
     Ok(ending)
 }
 

@@ -10,7 +10,7 @@ use crate::arguments::DensityArguments;
 use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::methods::wiring;
-use crate::methods::wiring::Flags;
+use crate::methods::wiring::{Flags, OpenedFor};
 use crate::output_file;
 use crate::progress::Progress;
 use crate::run::law::DensityError;
@@ -32,15 +32,19 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
         return Err(Error::dimension(&arguments.input, points.ncols(), data.dim));
     }
     let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);
-    let flags =
-        Flags { density_steps: arguments.steps.map(|steps| steps as usize), for_densities: true, ..Flags::default() };
+    let flags = Flags {
+        density_steps: arguments.steps.map(|steps| steps as usize),
+        opened_for: OpenedFor::Densities,
+        ..Flags::default()
+    };
     let (method, go_on) = (run.record.config.method.clone(), || !interruption::asked());
-    let run = run.law(wiring(&method), &flags, None, &device, &go_on, context.quiet)?;
+    let run = run.into_trained(wiring(&method), &flags, None, &device, &go_on, context.quiet)?;
     let names = ["log_density".to_owned(), "std_error".to_owned()];
     let mut progress = Progress::new(points.nrows() as u64, 0, "log-density", context.quiet);
     let mut writer = PointWriter::create(&arguments.out, format, 2, points.nrows() as u64, Some(&names))?;
     let found = run.law().log_densities(&points, seed, &mut |tile, done| {
-        if !go_on() {
+        // What is done is written.
+        if done < points.nrows() && !go_on() {
             return Err(Error::interrupted());
         }
         let columns = [&tile.values, &tile.std_errors];

@@ -26,7 +26,7 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);
     let (method, go_on) = (run.record.config.method.clone(), || !interruption::asked());
     let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };
-    let run = run.law(wiring(&method), &flags, Some(&problem), &device, &go_on, context.quiet)?;
+    let run = run.into_trained(wiring(&method), &flags, Some(&problem), &device, &go_on, context.quiet)?;
     let config = &run.record.config;
     let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
     let samples = run.law().draw_all(seed, count, &go_on)?;

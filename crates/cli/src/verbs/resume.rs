@@ -5,16 +5,15 @@ use brenier_training::run_directory::RunDirectory;
 use crate::arguments::ResumeArguments;
 use crate::error::{Error, Exit};
 use crate::interruption::Limits;
-use crate::methods::wiring;
+use crate::methods::{read_record, wiring};
 use crate::run::problem::Problem;
-use crate::run::record::RunRecord;
 use crate::run::{Ending, RunContext};
 use crate::verbs::Context;
 
 /// Goes on with a run directory from its last checkpoint.
 pub fn resume(arguments: &ResumeArguments, context: &Context) -> Result<Exit, Error> {
     let mut directory = RunDirectory::open_locked(&arguments.run)?;
-    let record = RunRecord::read(&directory)?;
+    let record = read_record(&directory)?;
     let device = arguments.compute.open(record.config.device)?;
     let limits = Limits::new(arguments.max_time, arguments.max_steps);
     let problem = Problem::new(&record.config)?;

@@ -13,7 +13,7 @@ use crate::config::{
 use crate::error::{Error, Exit};
 use crate::interruption::Limits;
 use crate::methods::wiring::Length;
-use crate::methods::{check_start, wiring};
+use crate::methods::{check_start, read_record, wiring};
 use crate::run::problem::Problem;
 use crate::run::record::RunRecord;
 use crate::run::{Ending, RunContext};
@@ -65,7 +65,7 @@ fn config_of(arguments: &RunArguments) -> Result<Config, Error> {
 
 /// The record that a run goes on with: the new config where it may differ from the stored one.
 fn accept_changes(directory: &RunDirectory, new: RunRecord) -> Result<RunRecord, Error> {
-    let stored = RunRecord::read(directory)?;
+    let stored = read_record(directory)?;
     let method = wiring(&new.config.method);
     let differences = difference(&stored.config, &new.config);
     let (allowed, refused): (Vec<_>, Vec<_>) = differences.into_iter().partition(|difference| difference.allowed);

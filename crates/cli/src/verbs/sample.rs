@@ -34,7 +34,7 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     }
     let method = run.record.config.method.clone();
     let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };
-    let run = run.law(wiring(&method), &flags, None, &device, &go_on, context.quiet)?;
+    let run = run.into_trained(wiring(&method), &flags, None, &device, &go_on, context.quiet)?;
     let mut progress = Progress::new(arguments.count, 0, "sampling", context.quiet);
     match format {
         Some(format) => {

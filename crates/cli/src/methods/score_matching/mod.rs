@@ -18,7 +18,8 @@ use crate::arguments::Sampling;
 use crate::config::Config;
 use crate::config::mistakes::Mistakes;
 use crate::error::Error;
-use crate::methods::wiring::{Flags, Length, ProgressPlot, Start, Wiring};
+use crate::methods::wiring::{Flags, Length, OpenedFor, ProgressPlot, Start, Wiring};
+use crate::run::outputs::has_picture;
 use crate::run::problem::DataRecord;
 use crate::run::record::RunRecord;
 use crate::run::training::go_on;
@@ -56,12 +57,14 @@ impl DenoisingScoreMatchingConfig {
             batch: training.batch,
             seed: config.seed,
         };
+        let draws = config.evaluation.watch.is_some() || (config.output.figures && has_picture(&run.record.data));
+        let opened_for = if draws { OpenedFor::Samples } else { OpenedFor::Knowledge };
         Ok(ScoreMatching {
             held_out: objective.held_out(&samples.held_out, HELD_OUT_COUNT),
             objective,
             training: training.clone(),
             network: self.network(run.record, &run.device.clone().autodiff())?,
-            plan: plan(&localization, &Flags::default())?,
+            plan: plan(&localization, &Flags { opened_for, ..Flags::default() })?,
             device: run.device.clone(),
             prefetch: rayon::current_num_threads() > 1,
         })
@@ -73,7 +76,7 @@ impl Wiring for DenoisingScoreMatchingConfig {
         NAME
     }
 
-    fn resolve(&self, config: &mut Config) {
+    fn resolve(&self, config: &mut Config) -> Result<(), String> {
         let evaluation = &mut config.evaluation;
         evaluation.sampler.get_or_insert_default();
         evaluation.grid.get_or_insert_default();
@@ -83,6 +86,7 @@ impl Wiring for DenoisingScoreMatchingConfig {
         if let Some(log_density) = &mut evaluation.log_density {
             log_density.steps.get_or_insert(DENSITY_STEPS);
         }
+        config.training.as_ref().map(drop).ok_or_else(|| "its config has no `training`".to_owned())
     }
 
     fn check(&self, config: &Config, mistakes: &mut Mistakes) {
@@ -107,7 +111,7 @@ impl Wiring for DenoisingScoreMatchingConfig {
 
     fn start_from<'a>(&self, config: &'a Config) -> Option<Start<'a>> {
         let path = training(config).start_from.as_deref()?;
-        Some(Start { path, key: "training.start_from", equal: "`network`, `preconditioning`" })
+        Some(Start { path, key: "training.start_from", must_match: "`network`, `preconditioning`" })
     }
 
     fn model(&self) -> Value {
@@ -115,7 +119,8 @@ impl Wiring for DenoisingScoreMatchingConfig {
     }
 
     fn rehearse(&self, run: &RunView) -> Result<(), Error> {
-        self.method(run).map(drop)
+        self.method(run)?;
+        plan(&Localization(*run), &Flags::default()).map(drop)
     }
 
     fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
@@ -181,6 +186,8 @@ fn plan(localization: &Localization, flags: &Flags) -> Result<DiffusionPlan, Err
         None => evaluation.grid.expect(resolved),
     };
     let steps = flag.steps.map_or(evaluation.steps.expect(resolved), |steps| steps as usize);
+    // A localized grid takes the data or the kept curve, which whoever asks for no samples need not have.
+    let grid = if flags.opened_for == OpenedFor::Samples { grid } else { GridConfig::default() };
     let levels = if !grid.is_localized() {
         grid.levels(flag.sigma_min.unwrap_or(least), flag.sigma_max.unwrap_or(greatest), steps)?
     } else if flag.sigma_min.or(flag.sigma_max).is_none() {
@@ -191,7 +198,7 @@ fn plan(localization: &Localization, flags: &Flags) -> Result<DiffusionPlan, Err
         return Err(Error::bad_input(message).hint("leave `--sigma-min` and `--sigma-max` out, or choose another grid"));
     };
     let of_config = evaluation.log_density.and_then(|log_density| log_density.steps).unwrap_or(DENSITY_STEPS);
-    let default = if flags.for_densities { PRECISE_DENSITY_STEPS } else { of_config };
+    let default = if flags.opened_for == OpenedFor::Densities { PRECISE_DENSITY_STEPS } else { of_config };
     let density_steps = flags.density_steps.unwrap_or(default);
     let density_levels = GridConfig::default().levels(least, greatest, density_steps)?;
     Ok(DiffusionPlan { sampler, grid, levels, density_levels })
