@@ -100,6 +100,12 @@ pub enum MeasureError {
         /// The parameter.
         field: String,
     },
+    /// Draws of what has none of its own.
+    #[error("`drawn.target` is `{target}`; draws are taken of a target in closed form, such as {{\"ring\": {{}}}}")]
+    NotDrawn {
+        /// The name of the target.
+        target: &'static str,
+    },
     /// A log-density, or the logarithm of a weight, that no density has there.
     #[error(
         "`{name}`: row {row} is {value}; a log-density is finite, or -inf where there is no mass. Look at the point of \

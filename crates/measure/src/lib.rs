@@ -5,11 +5,13 @@
 //! - [`data`]: data sets from files;
 //! - [`Measure`], [`Sample`], [`Denoiser`]: what a measure can be asked;
 //! - [`Gaussian`], [`GaussianMixture`], [`UniformBox`], [`Empirical`]: measures exact at every noise level;
+//! - [`expectation_maximization`]: a mixture that is fitted to points;
 //! - [`ImportanceWeights`]: log Z, effective sample size and Pareto diagnostic of an unnormalised target;
 //! - [`targets`]: named targets in the plane; [`TargetConfig`]: the choice of a target;
 //! - [`linear_algebra`], [`lanczos`], [`quadrature`]: what they are computed with.
 
 pub mod data;
+pub mod expectation_maximization;
 pub mod lanczos;
 pub mod linear_algebra;
 pub mod quadrature;
@@ -44,5 +46,5 @@ pub use posterior::{Posterior, PosteriorCovariance};
 pub use random::{Purpose, Stream, Words};
 pub use rescaled::Rescaled;
 pub use schedule::NoiseSchedule;
-pub use target::{Target, TargetConfig};
+pub use target::{DrawnConfig, Target, TargetConfig};
 pub use uniform_box::UniformBox;

@@ -301,6 +301,40 @@ pub(crate) fn add_scaled(y: &mut [f64], a: f64, x: &[f64]) {
     }
 }
 
+/// `L⁻¹` of a positive definite `A = L Lᵀ`, L lower triangular, and `log det A`; `None` where A is not positive definite.
+///
+/// Only the lower half of A is read. Plain loops in a fixed order, as in [`semidefinite_factor`].
+pub fn lower_inverse(matrix: &Array2<f64>) -> Option<(Array2<f64>, f64)> {
+    let d = matrix.nrows();
+    let mut factor = vec![0.0; d * d];
+    let mut log_det = 0.0;
+    for i in 0..d {
+        for j in 0..=i {
+            let rest = matrix[[i, j]] - dot(&factor[i * d..i * d + j], &factor[j * d..j * d + j]);
+            if i > j {
+                factor[i * d + j] = rest / factor[j * d + j];
+            } else if rest > 0.0 && rest.is_finite() {
+                factor[i * d + i] = rest.sqrt();
+                log_det += rest.ln();
+            } else {
+                return None;
+            }
+        }
+    }
+    // Row i of the inverse is (e_i - Σ_{j<i} L_ij row_j)/L_ii.
+    let mut inverse = vec![0.0; d * d];
+    for i in 0..d {
+        let (above, row) = inverse.split_at_mut(i * d);
+        let row = &mut row[..d];
+        for j in 0..i {
+            add_scaled(&mut row[..=j], -factor[i * d + j], &above[j * d..j * d + j + 1]);
+        }
+        row[i] = 1.0;
+        row[..=i].iter_mut().for_each(|x| *x /= factor[i * d + i]);
+    }
+    Some((Array2::from_shape_vec((d, d), inverse).expect("d·d entries"), log_det))
+}
+
 /// A factor with `F Fᵀ = A` of a positive semi-definite matrix, by Cholesky's elimination with the largest remaining
 /// pivot first; directions without variance get zero columns.
 ///

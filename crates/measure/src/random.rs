@@ -49,6 +49,10 @@ pub enum Purpose {
     Chain = 16,
     /// The data points, draws and starts that a sampling grid is computed from.
     SamplingGrid = 17,
+    /// The points of a target that consists of a fixed number of draws.
+    Drawn = 18,
+    /// Starts of a mixture that is fitted.
+    MixtureStart = 19,
 }
 
 /// All words of one (seed, purpose).

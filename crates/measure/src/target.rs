@@ -5,12 +5,13 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataSetConfig;
+use crate::data::{DataSetConfig, SplitConfig};
 use crate::error::MeasureError;
 use crate::gaussian::Gaussian;
-use crate::measure::{Denoiser, Measure, Sample};
+use crate::measure::{Denoiser, Measure, Points, Sample};
 use crate::mixture::GaussianMixture;
 use crate::posterior::PosteriorCovariance;
+use crate::random::{Purpose, Stream};
 use crate::targets::{self, Checkerboard, Pinwheel, SmoothedCurve};
 use crate::uniform_box::UniformBox;
 
@@ -81,6 +82,36 @@ pub enum TargetConfig {
     },
     /// A data set in a file: the empirical measure of its points.
     Dataset(DataSetConfig),
+    /// A fixed number of draws of a target in closed form, which stays known: density, score and posterior are those of the target.
+    Drawn(DrawnConfig),
+}
+
+/// A fixed number of draws of a target, split into what is learnt from and what chooses the best checkpoint; test points are fresh draws.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrawnConfig {
+    /// The target: neither a data set nor drawn itself.
+    pub target: Box<TargetConfig>,
+    /// How many draws there are.
+    #[schemars(range(min = 2, max = 100_000_000))]
+    pub points: usize,
+    /// The seed of the draws.
+    #[serde(default)]
+    pub seed: u64,
+    /// How they are split; the part `test` is empty.
+    #[serde(default = "training_and_validation")]
+    pub split: SplitConfig,
+}
+
+fn training_and_validation() -> SplitConfig {
+    SplitConfig { train: 0.9, validation: 0.1, test: 0.0 }
+}
+
+impl DrawnConfig {
+    /// The draws, `[points, d]`, functions of the seed and their index.
+    pub fn draw(&self, sampler: &dyn Sample) -> Points {
+        sampler.sample(&Stream::new(self.seed, Purpose::Drawn), 0, 0..self.points as u64)
+    }
 }
 
 fn curve_noise() -> f64 {
@@ -148,6 +179,15 @@ impl TargetConfig {
             Self::SwissRoll { .. } => "swiss_roll",
             Self::Spirals { .. } => "spirals",
             Self::Dataset(_) => "dataset",
+            Self::Drawn(_) => "drawn",
+        }
+    }
+
+    /// The target in closed form of which a fixed number of draws is taken; any other target itself.
+    pub fn exact(&self) -> &Self {
+        match self {
+            Self::Drawn(drawn) => &drawn.target,
+            other => other,
         }
     }
 
@@ -159,6 +199,12 @@ impl TargetConfig {
     pub fn build_exact(&self) -> Result<Option<Target>, MeasureError> {
         let target = match self {
             Self::Dataset(_) => return Ok(None),
+            Self::Drawn(drawn) => match &*drawn.target {
+                inner @ (Self::Dataset(_) | Self::Drawn(_)) => {
+                    return Err(MeasureError::NotDrawn { target: inner.name() });
+                }
+                exact => return exact.build_exact(),
+            },
             Self::Gaussian { mean, covariance } => {
                 let gaussian = Gaussian::new(mean.clone(), covariance.clone())?;
                 let has_density = gaussian.has_density();
@@ -199,6 +245,7 @@ impl TargetConfig {
                 GaussianMixture::new(weights.clone(), means.clone(), covariances.clone())?
             }
             Self::Ring {} => targets::ring(),
+            Self::Drawn(drawn) => return drawn.target.modes(),
             _ => return Ok(None),
         };
         Ok(mixture.has_density().then_some(mixture))

@@ -139,6 +139,10 @@ impl<'a> Schemas<'a> {
                     Alternative::Plain(plain) => properties(plain).collect(),
                 };
                 for (name, inner) in children {
+                    // A target within a target is no new home.
+                    if path.contains(&name) {
+                        continue;
+                    }
                     path.push(name);
                     if name == key {
                         found.push(path.join("."));

@@ -40,21 +40,28 @@ fn name(name: &str, mistakes: &mut Mistakes) {
 fn target(target: &TargetConfig, mistakes: &mut Mistakes) {
     if let TargetConfig::Dataset(data) = target {
         mistakes.file("target.dataset.path", &data.path);
-        split(&data.split, mistakes);
+        split("target.dataset.split", &data.split, mistakes);
     } else if let Err(error) = target.build_exact() {
         mistakes.report("target", error.to_string());
+    }
+    if let TargetConfig::Drawn(drawn) = target {
+        split("target.drawn.split", &drawn.split, mistakes);
+        if drawn.split.test > 0.0 {
+            let message = format!("expected 0, found {}: test points are fresh draws", drawn.split.test);
+            mistakes.report("target.drawn.split.test", message);
+        }
     }
 }
 
 /// Sizes that add up to more than all rows of any file; what depends on the file is asked when it is read.
-fn split(split: &SplitConfig, mistakes: &mut Mistakes) {
+fn split(path: &str, split: &SplitConfig, mistakes: &mut Mistakes) {
     let SplitConfig { train, validation, test } = *split;
     let sum = train + validation + test;
     let are_counts = [train, validation, test].iter().all(|size| size.fract() == 0.0);
     // 0.7 + 0.2 + 0.1 exceeds 1 by a rounding error.
     if sum > 1.0 + 1e-9 && !are_counts {
         let message = "expected three fractions with a sum of at most 1, or three counts";
-        mistakes.report("target.dataset.split", format!("{message}, found {train}, {validation} and {test}"));
+        mistakes.report(path, format!("{message}, found {train}, {validation} and {test}"));
     }
 }
 

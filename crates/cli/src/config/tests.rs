@@ -66,7 +66,7 @@ fn the_likeliest_mistakes_speak_word_for_word() {
     );
     assert_eq!(
         message(r#""target": {"ring": {}}"#, r#""target": {"rign": {}}"#),
-        "ring.json:3:14: `target`: expected one of `ring`, `pinwheel`, `gaussian_mixture`, `spirals`, `gaussian`, \
+        "ring.json:3:14: `target`: expected one of `ring`, `drawn`, `pinwheel`, `gaussian_mixture`, `spirals`, `gaussian`, \
          `swiss_roll`, `uniform_box`, `checkerboard`, `dataset`, `s_curve`, `two_moons`, found `rign`; did you mean `ring`?"
     );
     assert_eq!(

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use brenier_measure::data::{DataSet, Standardization, Standardize};
-use brenier_measure::{Denoiser, GaussianMixture, Points, Purpose, Rescaled, Sample, Stream, Target, TargetConfig};
+use brenier_measure::{
+    Denoiser, DrawnConfig, GaussianMixture, Points, Purpose, Rescaled, Sample, Stream, Target, TargetConfig,
+};
 use brenier_training::{InstanceNoise, Source};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -159,7 +161,11 @@ impl Problem {
             }
             target => {
                 let modes = target.modes()?;
-                Self::of_target(target.build_exact()?.expect("only a data set has no exact form"), modes, config.seed)
+                let exact = target.build_exact()?.expect("only a data set has no exact form");
+                match target {
+                    TargetConfig::Drawn(drawn) => Self::of_draws(drawn, exact, modes, config.seed),
+                    _ => Self::of_target(exact, modes, config.seed),
+                }
             }
         }
     }
@@ -207,6 +213,53 @@ impl Problem {
                     scale: standardization.scale.clone(),
                 },
                 held_out: standardization.apply(&held_out),
+            }),
+            reference: Reference::Exact { target, sampler, modes },
+        };
+        problem.checked(name)
+    }
+
+    /// A fixed number of draws of a target.
+    fn of_draws(drawn: &DrawnConfig, target: Target, modes: Option<GaussianMixture>, seed: u64) -> Result<Self, Error> {
+        let sampler = target.sampler.clone().ok_or_else(|| Error::no_draws("the points of `drawn`", target.name))?;
+        let draws = drawn.draw(sampler.as_ref());
+        let split = drawn.split.split(draws.nrows(), seed)?;
+        let part = |rows: &[usize]| draws.select(ndarray::Axis(0), rows);
+        let train = part(&split.train);
+        if train.nrows() < 2 {
+            let found = train.nrows();
+            return Err(Error::bad_input(format!(
+                "the training part of `drawn` has {found} points; at least 2 are needed"
+            ))
+            .hint("raise `target.drawn.points` or `target.drawn.split.train`"));
+        }
+        let standardization = Standardization::fit(&train, Standardize::Global, false)?;
+        let standardized = standardization.apply(&train);
+        let held_out = match split.validation.len() {
+            0 | 1 => {
+                warn!("there is no validation part: the best checkpoint is chosen on training points");
+                standardized.clone()
+            }
+            _ => standardization.apply(&part(&split.validation)),
+        };
+        let (name, version) = (target.name, target.version);
+        let problem = Self {
+            data: DataRecord {
+                dim: train.ncols(),
+                sigma_data: column_sd(&standardized),
+                columns: None,
+                image_shape: None,
+                range: Some(range(&train)),
+                origin: format!("{} draws of {name} version {version}, seed {}", drawn.points, drawn.seed),
+                counts: Some([split.train.len(), split.validation.len(), 0]),
+                standardization: standardization.clone(),
+            },
+            samples: Some(Samples {
+                source: Source::Rows {
+                    points: Arc::new(standardized),
+                    noise: InstanceNoise { sd: 0.0, coordinates: standardization },
+                },
+                held_out,
             }),
             reference: Reference::Exact { target, sampler, modes },
         };
@@ -287,6 +340,34 @@ fn range(points: &Points) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn drawn_points_are_few_and_their_target_stays_known() {
+        let config: TargetConfig =
+            serde_json::from_str(r#"{"drawn": {"target": {"ring": {}}, "points": 200, "seed": 3}}"#).unwrap();
+        let TargetConfig::Drawn(drawn) = &config else { panic!("{config:?}") };
+        let exact = || config.build_exact().unwrap().unwrap();
+        let problem = Problem::of_draws(drawn, exact(), config.modes().unwrap(), 5).unwrap();
+        assert_eq!(problem.data.counts, Some([180, 20, 0]));
+        let Reference::Exact { target, modes, .. } = &problem.reference else { panic!("a known target") };
+        assert!(target.density.is_some() && modes.is_some() && problem.exact_denoiser().is_some());
+        // The same draws whatever the seed of the run, which only splits them.
+        let sorted = |seed| {
+            let problem = Problem::of_draws(drawn, exact(), None, seed).unwrap();
+            let points = problem.training_points(1000, seed).unwrap();
+            let held_out = &problem.samples("").unwrap().held_out;
+            let undone = [&points, held_out].map(|points| problem.data.standardization.undo(points));
+            let mut all: Vec<i64> = undone.iter().flatten().map(|x| (x * 1e9).round() as i64).collect();
+            all.sort_unstable();
+            (points, all)
+        };
+        let ((points, all), (other_points, other_all)) = (sorted(5), sorted(6));
+        assert!(all == other_all && all.len() == 400 && points != other_points);
+        let draws = drawn.draw(exact().sampler.as_deref().unwrap());
+        let mut drawn: Vec<i64> = draws.iter().map(|x| (x * 1e9).round() as i64).collect();
+        drawn.sort_unstable();
+        assert_eq!(drawn, all);
+    }
 
     #[test]
     fn a_target_without_a_sampler_is_a_problem_without_points_and_says_who_misses_them() {

@@ -70,6 +70,7 @@ impl Line {
                 }
                 _ => None,
             },
+            TargetConfig::Drawn(drawn) => Self::of(&drawn.target),
             _ => None,
         }
     }

@@ -160,7 +160,9 @@ pub fn draw(
 fn title(examined: &Examined) -> String {
     let Examined { name, dim, .. } = examined;
     match &examined.kind {
-        Kind::Target(config) if config.name() != name => format!("{name} ({}), dimension {dim}", config.name()),
+        Kind::Target(config) if config.exact().name() != name => {
+            format!("{name} ({}), dimension {dim}", config.exact().name())
+        }
         Kind::Target(_) => format!("{name}, dimension {dim}"),
         Kind::Data { count } => format!("{name}: {count} points, dimension {dim}"),
         Kind::Run(run) => format!("{name}: the {} at step {}, dimension {dim}, standardised", run.examined, run.step),

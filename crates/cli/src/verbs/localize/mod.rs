@@ -206,7 +206,7 @@ fn headline(subject: &Examined, curves: Option<(&Curves, &Asked)>) -> String {
     let Examined { name, spec, dim, seed, .. } = subject;
     let spec = spec.display();
     let what = match &subject.kind {
-        Kind::Target(config) => format!("the target `{}` of {spec}", config.name()),
+        Kind::Target(config) => format!("the target `{}` of {spec}", config.exact().name()),
         Kind::Data { count: 1 } => format!("the one point of {spec}"),
         Kind::Data { count } => format!("the {count} points of {spec}"),
         Kind::Run(run) => {
