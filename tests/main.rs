@@ -7,6 +7,7 @@ mod grids;
 mod localize;
 mod metrics;
 mod mistakes;
+mod mixture;
 mod outputs;
 mod reproducibility;
 mod resume;

@@ -121,7 +121,7 @@ fn schema_version_and_completions_are_printed() {
 #[test]
 fn every_committed_config_passes_check() {
     let place = Workplace::new();
-    for folder in ["configs/score_matching", "configs/smoke"] {
+    for folder in ["configs/score_matching", "configs/mixture", "configs/smoke"] {
         for entry in std::fs::read_dir(workspace().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             place.train(&["check", text(&path)]).succeeds();

@@ -8,6 +8,7 @@ use brenier_training::run_directory::CheckpointSelector;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::config::init::InitMethod;
 use crate::device::DeviceName;
 use crate::list::List;
 use crate::logging::LogFormat;
@@ -205,6 +206,9 @@ pub struct ResumeArguments {
 pub struct InitArguments {
     /// A data file: npy, npz, csv or IDX, also gzipped.
     pub file: PathBuf,
+    /// The way to learn.
+    #[arg(long, value_name = "METHOD", default_value = "denoising_score_matching")]
+    pub method: InitMethod,
 }
 
 /// `train sample`.

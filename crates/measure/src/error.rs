@@ -100,6 +100,12 @@ pub enum MeasureError {
         /// The parameter.
         field: String,
     },
+    /// Fresh draws where a fixed number of points is fitted.
+    #[error(
+        "a mixture is fitted to a fixed number of points, and this target is drawn afresh without end; give \
+         {{\"drawn\": {{\"target\": …, \"points\": 20000}}}} instead"
+    )]
+    NotFixed,
     /// Draws of what has none of its own.
     #[error("`drawn.target` is `{target}`; draws are taken of a target in closed form, such as {{\"ring\": {{}}}}")]
     NotDrawn {

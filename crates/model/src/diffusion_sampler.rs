@@ -7,21 +7,17 @@ use brenier_measure::{Points, to_tensor};
 use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 
-use crate::grid::GridConfig;
 use crate::log_density::{LogDensity, log_density};
 use crate::samplers::{SamplerConfig, SamplerError, sample};
+use crate::sampling_plan::SamplingPlan;
 use crate::score_network::ScoreNetwork;
 use crate::trained_sampler::{Facts, TrainedSampler};
 
 /// How a score network is sampled, and how its log-density is found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiffusionPlan {
-    /// The sampler.
-    pub sampler: SamplerConfig,
-    /// How its noise levels are spaced.
-    pub grid: GridConfig,
-    /// Its noise levels, falling to 0.
-    pub levels: Vec<f64>,
+    /// The sampler on its grid.
+    pub sampling: SamplingPlan,
     /// The noise levels of the ODE of the log-density, falling to 0.
     pub density_levels: Vec<f64>,
 }
@@ -53,7 +49,7 @@ impl TrainedSampler for DiffusionSampler {
     }
 
     fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
-        let DiffusionPlan { sampler, levels, .. } = &self.plan;
+        let SamplingPlan { sampler, levels, .. } = &self.plan.sampling;
         sample(&self.network, sampler, levels, seed, indices, DType::F32, &self.device, go_on)
     }
 
@@ -63,7 +59,10 @@ impl TrainedSampler for DiffusionSampler {
         let network = self.precise.get_or_init(|| self.network.clone().cast(dtype));
         let x = to_tensor(x, dtype, &self.device);
         let mut found = log_density(network, x, &self.plan.density_levels, seed, first_index)?;
-        if !matches!(self.plan.sampler, SamplerConfig::Euler | SamplerConfig::Heun | SamplerConfig::DpmSolver2M) {
+        if !matches!(
+            self.plan.sampling.sampler,
+            SamplerConfig::Euler | SamplerConfig::Heun | SamplerConfig::DpmSolver2M
+        ) {
             found.of_another_law =
                 Some("the density is that of the probability-flow ODE, the samples are those of another sampler");
         }
@@ -75,14 +74,7 @@ impl TrainedSampler for DiffusionSampler {
     }
 
     fn settings(&self) -> Facts {
-        let DiffusionPlan { sampler, grid, levels, .. } = &self.plan;
-        Facts(vec![
-            ("sampler", json!(sampler)),
-            ("grid", json!(grid)),
-            ("sigma_max", json!(levels[0])),
-            ("sigma_min", json!(levels[levels.len() - 2])),
-            ("steps", json!(levels.len() - 1)),
-        ])
+        self.plan.sampling.facts()
     }
 
     fn density_settings(&self) -> Facts {

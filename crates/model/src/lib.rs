@@ -1,7 +1,7 @@
 //! Trained laws and what they are made of: score networks, and how they are sampled.
 //!
 //! - [`TrainedSampler`]: a law that was learnt, whichever way, and what it can be asked;
-//! - [`DiffusionSampler`]: that of a score network;
+//! - [`DiffusionSampler`]: that of a score network; [`ExactSampler`]: one in closed form;
 //! - [`ScoreNetwork`]: a preconditioned denoiser, read as a score at every noise level;
 //! - [`GridConfig`]: the noise levels at which a sampler stops;
 //! - [`sample`]: solvers of the probability-flow ODE and the reverse SDE, and backward chains;
@@ -17,17 +17,21 @@ mod activation;
 mod choice;
 mod diffusion_sampler;
 mod embedding;
+mod exact_sampler;
 mod grid;
 mod initialization;
 mod log_density;
+mod sampling_plan;
 mod score_network;
 mod trained_sampler;
 
 pub use activation::Activation;
 pub use diffusion_sampler::{DiffusionPlan, DiffusionSampler};
+pub use exact_sampler::ExactSampler;
 pub use grid::{GridConfig, GridError};
 pub use log_density::{Divergence, LogDensity, log_density, log_density_by};
 pub use preconditioning::Preconditioning;
 pub use samplers::{Observer, Progress, SamplerConfig, SamplerError, sample, sample_from};
+pub use sampling_plan::SamplingPlan;
 pub use score_network::{NetworkConfig, NetworkError, ScoreJacobian, ScoreNetwork};
 pub use trained_sampler::{Facts, TrainedSampler, TransportMap};

@@ -1,5 +1,6 @@
 //! Why training stopped before its end.
 
+use brenier_measure::MeasureError;
 use thiserror::Error;
 
 use crate::run_directory::RunDirectoryError;
@@ -39,6 +40,21 @@ pub enum TrainingError {
     /// The run that another starts from cannot be opened.
     #[error(transparent)]
     Start(#[from] RunDirectoryError),
+    /// What was stored or given makes no measure.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+    /// The run that another starts from has another size.
+    #[error(
+        "the run {path} has {found} components, and the first size here is {expected}; set `components` to {found}, or start anew"
+    )]
+    StartSize {
+        /// The run.
+        path: String,
+        /// How many components it has.
+        found: usize,
+        /// How many are asked for.
+        expected: usize,
+    },
     /// What the observer of the loop reported.
     #[error(transparent)]
     Observer(Box<dyn std::error::Error + Send + Sync>),

@@ -3,7 +3,7 @@
 //! - [`Method`]: a way to learn a law, whichever;
 //! - [`Source`]: where training points come from;
 //! - [`fit()`]: the loop, which reads top to bottom;
-//! - [`denoising_score_matching`]: what a score network minimises;
+//! - [`denoising_score_matching`]: what a score network minimises; [`gaussian_mixture`]: a mixture that is fitted;
 //! - [`ema`], [`optimizer`], [`learning_rate`], [`gradients`]: the parts of an update;
 //! - [`state`]: what a run carries from step to step;
 //! - [`run_directory`]: how a run survives being killed;
@@ -13,6 +13,7 @@ pub mod denoising_score_matching;
 pub mod ema;
 pub mod error;
 pub mod fit;
+pub mod gaussian_mixture;
 pub mod gradients;
 pub mod learning_rate;
 pub mod method;
@@ -29,6 +30,7 @@ pub use denoising_score_matching::{
 pub use ema::{Ema, EmaConfig};
 pub use error::TrainingError;
 pub use fit::{FitConfig, Flow, Objective, StepReport, fit};
+pub use gaussian_mixture::{Components, GaussianMixtureConfig, MixtureFit};
 pub use learning_rate::LearningRate;
 pub use method::{Files, Method, Observe, Scalars};
 pub use optimizer::{Optimizer, OptimizerConfig};

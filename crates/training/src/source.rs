@@ -28,6 +28,23 @@ impl InstanceNoise {
         point.iter_mut().zip(&self.coordinates.whiten(noise)).for_each(|(p, z)| *p += z);
     }
 
+    /// The points with the draws that their rows have in one epoch; unchanged without noise.
+    pub fn added_in(&self, epoch: u64, seed: u64, mut points: Points) -> Points {
+        for (row, mut point) in points.rows_mut().into_iter().enumerate() {
+            self.add(seed, epoch, row as u64, point.as_slice_mut().expect("rows are contiguous"));
+        }
+        points
+    }
+
+    /// The covariance of the noise, `sd² W Wᵀ`; `None` without noise.
+    pub fn covariance(&self) -> Option<Points> {
+        (self.sd > 0.0).then(|| {
+            // The images of the unit vectors are the rows of Wᵀ.
+            let images = self.coordinates.whiten(Points::eye(self.coordinates.dim()));
+            images.t().dot(&images) * (self.sd * self.sd)
+        })
+    }
+
     /// The points with one fixed draw each, the draws of rows `first`, `first + 1`, …; unchanged without noise.
     pub fn added_once(&self, seed: u64, first: usize, mut points: Points) -> Points {
         for (row, mut point) in points.rows_mut().into_iter().enumerate() {
@@ -150,9 +167,7 @@ mod tests {
         let noise = InstanceNoise { sd: 0.5, coordinates: coordinates.clone() };
         let drawn = noise.added_once(7, 0, Points::zeros((n, 2)));
         let covariance = drawn.t().dot(&drawn) / n as f64;
-        // W = whiten(I) row by row; the noise has covariance sd² WᵀW.
-        let w = coordinates.whiten(Points::eye(2));
-        let exact = w.t().dot(&w) * 0.25;
+        let exact = noise.covariance().unwrap();
         for (value, exact_value) in covariance.iter().zip(&exact) {
             // The variance of a product of two centred normals is at most twice the product of their variances.
             let std_error = (2.0 * exact[[0, 0]] * exact[[1, 1]] / n as f64).sqrt();

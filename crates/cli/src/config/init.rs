@@ -4,13 +4,28 @@ use std::path::{Path, PathBuf};
 
 use brenier_measure::TargetConfig;
 use brenier_measure::data::{DataError, DataSetConfig, SplitConfig};
-use brenier_model::{Activation, GridConfig, NetworkConfig, Preconditioning, SamplerConfig};
-use brenier_training::{EmaConfig, LearningRate, LossConfig, NoiseLevels, OptimizerConfig, TrainingConfig, Weighting};
+use brenier_measure::expectation_maximization::CovarianceKind;
+use brenier_model::{Activation, NetworkConfig, Preconditioning};
+use brenier_training::{
+    Components, EmaConfig, GaussianMixtureConfig, LearningRate, LossConfig, NoiseLevels, OptimizerConfig,
+    TrainingConfig, Weighting,
+};
 
 use super::{Config, EvaluationConfig, MethodConfig, OutputConfig};
 use crate::device::DeviceName;
 use crate::methods::score_matching::config::DenoisingScoreMatchingConfig;
 use crate::methods::wiring;
+
+/// The methods that a config can be made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum InitMethod {
+    /// A score network.
+    #[default]
+    DenoisingScoreMatching,
+    /// A Gaussian mixture.
+    GaussianMixture,
+}
 
 /// Below this many rows a validation and a test part would say nothing.
 const FEWEST_TO_SPLIT: usize = 20;
@@ -20,7 +35,7 @@ const FEWEST_TO_SPLIT: usize = 20;
 /// # Errors
 ///
 /// A file that cannot be read as points.
-pub fn init(path: &Path) -> Result<String, DataError> {
+pub fn init(path: &Path, method: InitMethod) -> Result<String, DataError> {
     let (mut dataset, data) = DataSetConfig::fitting(path)?;
     let (rows, dim) = data.points.dim();
     dataset.columns = data.columns;
@@ -33,36 +48,53 @@ pub fn init(path: &Path) -> Result<String, DataError> {
         4..=256 => (256, 4, 64),
         _ => (512, 4, 64),
     };
+    let (method, training, output) = match method {
+        InitMethod::DenoisingScoreMatching => {
+            let method = MethodConfig::DenoisingScoreMatching(DenoisingScoreMatchingConfig {
+                network: NetworkConfig::ResidualMlp { width, depth, activation: Activation::Silu, embedding },
+                preconditioning: Preconditioning::Edm,
+                // Karras et al. take -1.2 for data of sd ½. Images at sd 1 have their detail one factor of two higher; in
+                // few dimensions detail is finer, and the low levels matter more.
+                noise_levels: NoiseLevels::LogNormal { mean: if dim > 3 { -0.5 } else { -1.2 }, sd: 1.2 }.into(),
+                loss: LossConfig::AllScales { weighting: Weighting::Edm, antithetic: true },
+            });
+            let training = Some(TrainingConfig {
+                steps: if dim > 3 { 12_000 } else { 20_000 },
+                batch: 512,
+                micro_batch: None,
+                optimizer: OptimizerConfig::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
+                learning_rate: LearningRate::Cosine { peak: 1e-3, warmup: 500, last: 0.0 },
+                clip_norm: Some(1.0),
+                ema: vec![EmaConfig::HalfLife(500.0)],
+                start_from: None,
+            });
+            (method, training, OutputConfig::default())
+        }
+        InitMethod::GaussianMixture => {
+            let method = MethodConfig::GaussianMixture(GaussianMixtureConfig {
+                components: Components::Several(vec![1, 2, 4, 8, 16, 32]),
+                covariance: CovarianceKind::Full,
+                // In more dimensions a covariance has more entries than a component has points.
+                shrinkage: if dim > 3 { dim as f64 / 4.0 } else { 0.0 },
+                restarts: 4,
+                iterations: 200,
+                tolerance: 1e-6,
+                copies: 4,
+                start_from: None,
+            });
+            // A fit takes tens of steps.
+            (method, None, OutputConfig { log_every: 1, checkpoint_every: 100, ..OutputConfig::default() })
+        }
+    };
     let mut config = Config {
         schema: None,
         name: name(path),
         seed: 0,
         device: DeviceName::Cpu,
-        method: MethodConfig::DenoisingScoreMatching(DenoisingScoreMatchingConfig {
-            network: NetworkConfig::ResidualMlp { width, depth, activation: Activation::Silu, embedding },
-            preconditioning: Preconditioning::Edm,
-            // Karras et al. take -1.2 for data of sd ½. Images at sd 1 have their detail one factor of two higher; in
-            // few dimensions detail is finer, and the low levels matter more.
-            noise_levels: NoiseLevels::LogNormal { mean: if dim > 3 { -0.5 } else { -1.2 }, sd: 1.2 }.into(),
-            loss: LossConfig::AllScales { weighting: Weighting::Edm, antithetic: true },
-        }),
-        training: Some(TrainingConfig {
-            steps: if dim > 3 { 12_000 } else { 20_000 },
-            batch: 512,
-            micro_batch: None,
-            optimizer: OptimizerConfig::Adamw { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0 },
-            learning_rate: LearningRate::Cosine { peak: 1e-3, warmup: 500, last: 0.0 },
-            clip_norm: Some(1.0),
-            ema: vec![EmaConfig::HalfLife(500.0)],
-            start_from: None,
-        }),
-        evaluation: EvaluationConfig {
-            count: count as u64,
-            sampler: Some(SamplerConfig::Heun),
-            grid: Some(GridConfig::Karras { rho: 7.0 }),
-            ..EvaluationConfig::default()
-        },
-        output: OutputConfig::default(),
+        method,
+        training,
+        evaluation: EvaluationConfig { count: count as u64, ..EvaluationConfig::default() },
+        output,
         target: TargetConfig::Dataset(dataset),
     };
     let method = config.method.clone();
@@ -90,7 +122,7 @@ mod tests {
 
     /// The config for a file, which must load.
     fn config_of(path: &Path) -> Value {
-        let text = init(path).unwrap_or_else(|error| panic!("{error}"));
+        let text = init(path, InitMethod::default()).unwrap_or_else(|error| panic!("{error}"));
         parse(Path::new("init.json"), &text, &[], &[]).unwrap_or_else(|error| panic!("{error}"));
         serde_json::from_str(&text).unwrap()
     }
@@ -104,6 +136,16 @@ mod tests {
         assert_eq!(config["target"]["dataset"]["label"], "label");
         assert_eq!(config["evaluation"]["count"], 180);
         assert_eq!(config.pointer("/method/denoising_score_matching/network/residual_mlp/width"), Some(&256.into()));
+    }
+
+    #[test]
+    fn a_mixture_has_keys_of_its_own() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits.npz");
+        let text = init(&path, InitMethod::GaussianMixture).unwrap();
+        parse(Path::new("init.json"), &text, &[], &[]).unwrap_or_else(|error| panic!("{error}"));
+        let config: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["method"]["gaussian_mixture"]["shrinkage"], 16.0);
+        assert!(config["training"].is_null() && config["evaluation"]["sampler"].is_null());
     }
 
     #[test]
@@ -135,6 +177,6 @@ mod tests {
     fn a_file_without_points_says_why() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none.csv");
-        assert!(matches!(init(&path), Err(DataError::File { .. })));
+        assert!(matches!(init(&path, InitMethod::default()), Err(DataError::File { .. })));
     }
 }

@@ -1,6 +1,6 @@
 //! From a file and a command line to a config: parsed, overridden, checked and resolved.
 
-use std::path::Path;
+use std::path::{Path, PathBuf, absolute};
 
 use brenier_measure::TargetConfig;
 use serde::de::DeserializeOwned;
@@ -11,7 +11,7 @@ use super::mistakes::Mistakes;
 use super::set::Override;
 use super::tree::{self, Kind, Node};
 use super::{Config, ConfigError, consistency};
-use crate::methods::wiring;
+use crate::methods::{paths, wiring};
 
 /// The JSON schema of a config, as `train schema` prints it.
 pub fn schema() -> Value {
@@ -110,7 +110,7 @@ pub fn parse(path: &Path, text: &str, sets: &[String], flags: &[Override]) -> Re
     let mut mistakes = Mistakes::new(&tree);
     consistency::check(&config, method, &mut mistakes);
     let problems = mistakes.into_problems();
-    if problems.is_empty() { Ok(config.with_absolute_paths()) } else { Err(invalid(problems)) }
+    if problems.is_empty() { Ok(with_absolute_paths(config)) } else { Err(invalid(problems)) }
 }
 
 /// The types of a checked value; what only their own conversions refuse keeps its place too.
@@ -120,4 +120,22 @@ fn deserialize<T: DeserializeOwned>(tree: &Node, value: Value) -> Result<T, Prob
         let path = path.trim_matches('.').to_owned();
         Problem { origin: tree.origin_of(&path).clone(), path, message: error.into_inner().to_string() }
     })
+}
+
+/// A config whose paths do not depend on where it is read.
+fn with_absolute_paths(mut config: Config) -> Config {
+    let fix = |path: &mut PathBuf| {
+        if let Ok(whole) = absolute(&*path) {
+            *path = whole;
+        }
+    };
+    if let TargetConfig::Dataset(data) = &mut config.target {
+        fix(&mut data.path);
+    }
+    if let Some(start) = config.training.as_mut().and_then(|training| training.start_from.as_mut()) {
+        fix(start);
+    }
+    paths(&mut config.method).into_iter().for_each(fix);
+    fix(&mut config.output.directory);
+    config
 }

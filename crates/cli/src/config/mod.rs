@@ -21,11 +21,11 @@ pub mod tree;
 mod tests;
 
 use std::fmt;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 
 use brenier_measure::TargetConfig;
 use brenier_model::{GridConfig, SamplerConfig};
-use brenier_training::TrainingConfig;
+use brenier_training::{GaussianMixtureConfig, TrainingConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -74,6 +74,8 @@ pub struct Config {
 pub enum MethodConfig {
     /// A network learns the score of the target under noise of every level.
     DenoisingScoreMatching(DenoisingScoreMatchingConfig),
+    /// A Gaussian mixture is fitted to points by expectation and maximisation.
+    GaussianMixture(GaussianMixtureConfig),
     /// The smallest method there is.
     #[cfg(test)]
     #[schemars(skip)]
@@ -315,21 +317,5 @@ impl Config {
     /// The folder of this run: `output.directory` and the name.
     pub fn run_directory(&self) -> PathBuf {
         self.output.directory.join(&self.name)
-    }
-
-    fn with_absolute_paths(mut self) -> Self {
-        let fix = |path: &mut PathBuf| {
-            if let Ok(whole) = absolute(&*path) {
-                *path = whole;
-            }
-        };
-        if let TargetConfig::Dataset(data) = &mut self.target {
-            fix(&mut data.path);
-        }
-        if let Some(start) = self.training.as_mut().and_then(|training| training.start_from.as_mut()) {
-            fix(start);
-        }
-        fix(&mut self.output.directory);
-        self
     }
 }

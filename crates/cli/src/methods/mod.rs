@@ -1,9 +1,14 @@
 //! The methods, one file or folder each, and the one place that knows them all.
 
+pub mod gaussian_mixture;
 #[cfg(test)]
 pub mod gaussian_moments;
+mod localized;
+mod sampling;
 pub mod score_matching;
 pub mod wiring;
+
+use std::path::PathBuf;
 
 use brenier_training::run_directory::RunDirectory;
 use tracing::warn;
@@ -17,8 +22,17 @@ use crate::run::record::RunRecord;
 pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
     match method {
         MethodConfig::DenoisingScoreMatching(config) => config,
+        MethodConfig::GaussianMixture(config) => config,
         #[cfg(test)]
         MethodConfig::GaussianMoments(config) => config,
+    }
+}
+
+/// The paths in the section of a method, which a stored config holds from the root.
+pub fn paths(method: &mut MethodConfig) -> Vec<&mut PathBuf> {
+    match method {
+        MethodConfig::GaussianMixture(config) => config.start_from.iter_mut().collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -43,7 +43,7 @@ pub trait Wiring {
     }
 
     /// The run whose weights the training starts from.
-    fn start_from<'a>(&self, config: &'a Config) -> Option<Start<'a>> {
+    fn start_from<'a>(&'a self, config: &'a Config) -> Option<Start<'a>> {
         let _ = config;
         None
     }
@@ -88,10 +88,15 @@ pub trait Wiring {
     /// The scalars of metrics.jsonl that make the figure of the training.
     fn progress_plot(&self) -> ProgressPlot;
 
-    /// Whether its laws are those of a score network: a method without one takes neither the sections of a config that speak of it
-    /// nor the flags, and an evaluation has no denoising loss.
+    /// Whether its laws are those of a score network: a method without one does not take the sections of a config that speak of it,
+    /// and an evaluation has no denoising loss.
     fn has_score_network(&self) -> bool {
         false
+    }
+
+    /// Whether its laws know the score at every noise level, so that samplers can be chosen on the command line.
+    fn takes_samplers(&self) -> bool {
+        self.has_score_network()
     }
 }
 
@@ -152,9 +157,9 @@ pub enum OpenedFor {
 }
 
 impl Flags<'_> {
-    /// The first flag that was given, by name.
-    pub fn first_given(&self) -> Option<&'static str> {
-        let sampling = self.sampling.and_then(Sampling::first_given);
-        sampling.or(self.density_steps.map(|_| "--steps"))
+    /// The first flag that was given and that means nothing to a method, by name.
+    pub fn first_foreign(&self, method: &dyn Wiring) -> Option<&'static str> {
+        let sampling = self.sampling.filter(|_| !method.takes_samplers()).and_then(Sampling::first_given);
+        sampling.or(self.density_steps.filter(|_| !method.has_score_network()).map(|_| "--steps"))
     }
 }

@@ -67,7 +67,7 @@ impl StoredRun {
     ) -> Result<TrainedRun, Error> {
         let Self { directory, mut record, step, files } = self;
         wiring.resolve(&mut record.config).map_err(|missing| Error::foreign_run(directory.path(), missing))?;
-        if let Some(flag) = flags.first_given().filter(|_| !wiring.has_score_network()) {
+        if let Some(flag) = flags.first_foreign(wiring) {
             return Err(Error::foreign_flag(flag, &record.config.name, wiring.name()));
         }
         let view = RunView { record: &record, directory: Some(&directory), problem, device, go_on, quiet };

@@ -12,6 +12,6 @@ pub fn init(arguments: &InitArguments) -> Result<Exit, Error> {
             format!("the name of {} is no Unicode text, and a config could not hold it", arguments.file.display());
         return Err(Error::bad_input(message).hint("rename the file"));
     }
-    say(&format!("{}\n", config::init::init(&arguments.file)?))?;
+    say(&format!("{}\n", config::init::init(&arguments.file, arguments.method)?))?;
     Ok(Exit::Done)
 }

@@ -173,8 +173,9 @@ impl Observed {
     }
 }
 
-/// Weights, means and covariances of K components.
-#[derive(Debug, Clone, PartialEq)]
+/// Weights, means and covariances of K components; stored as the parameters of a `gaussian_mixture`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Parameters", try_from = "Parameters")]
 pub struct Moments {
     /// `[K]`, with sum 1; 0 for a component that has lost its points.
     pub weights: Vec<f64>,
@@ -182,6 +183,44 @@ pub struct Moments {
     pub means: Points,
     /// `[d, d]` each.
     pub covariances: Vec<Array2<f64>>,
+}
+
+/// The parameters of a mixture as lists.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    weights: Vec<f64>,
+    means: Vec<Vec<f64>>,
+    covariances: Vec<Vec<Vec<f64>>>,
+}
+
+fn lists(matrix: &Array2<f64>) -> Vec<Vec<f64>> {
+    matrix.rows().into_iter().map(|row| row.to_vec()).collect()
+}
+
+impl From<Moments> for Parameters {
+    fn from(moments: Moments) -> Self {
+        let covariances = moments.covariances.iter().map(lists).collect();
+        Self { weights: moments.weights, means: lists(&moments.means), covariances }
+    }
+}
+
+impl TryFrom<Parameters> for Moments {
+    type Error = String;
+
+    fn try_from(Parameters { weights, means, covariances }: Parameters) -> Result<Self, String> {
+        let (k, d) = (weights.len(), means.first().map_or(0, Vec::len));
+        let matrix = |rows: &[Vec<f64>], n: usize| {
+            Array2::from_shape_vec((n, d), rows.concat())
+                .map_err(|error| format!("lists of different lengths: {error}"))
+        };
+        if covariances.len() != k {
+            return Err(format!("{k} weights and {} covariances", covariances.len()));
+        }
+        let means = matrix(&means, k)?;
+        let covariances = covariances.iter().map(|rows| matrix(rows, d)).collect::<Result<_, _>>()?;
+        Ok(Self { weights, means, covariances })
+    }
 }
 
 impl Moments {
@@ -202,13 +241,12 @@ impl Moments {
     ///
     /// Numbers that make no mixture.
     pub fn mixture(&self) -> Result<GaussianMixture, MeasureError> {
-        let rows = |matrix: &Array2<f64>| matrix.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>();
         let alive: Vec<usize> = (0..self.weights.len()).filter(|&k| self.weights[k] > 0.0).collect();
         let total: f64 = alive.iter().map(|&k| self.weights[k]).sum();
         GaussianMixture::new(
             alive.iter().map(|&k| self.weights[k] / total).collect(),
             alive.iter().map(|&k| self.means.row(k).to_vec()).collect(),
-            alive.iter().map(|&k| rows(&self.covariances[k])).collect(),
+            alive.iter().map(|&k| lists(&self.covariances[k])).collect(),
         )
     }
 

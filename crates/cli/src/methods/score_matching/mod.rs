@@ -3,9 +3,8 @@
 pub mod config;
 
 mod check;
-mod localized;
 
-use brenier_model::{DiffusionPlan, DiffusionSampler, GridConfig, SamplerConfig, ScoreNetwork, TrainedSampler};
+use brenier_model::{DiffusionPlan, DiffusionSampler, GridConfig, ScoreNetwork, TrainedSampler};
 use brenier_training::run_directory::{LockedRunDirectory, RunDirectory};
 use brenier_training::{DenoisingScoreMatching, Files, ScoreMatching, TrainingConfig, averaged_model};
 use burn::tensor::Device;
@@ -13,11 +12,12 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use self::config::DenoisingScoreMatchingConfig;
-use self::localized::{LOCALIZATION, Localization};
 use crate::arguments::Sampling;
 use crate::config::Config;
 use crate::config::mistakes::Mistakes;
 use crate::error::Error;
+use crate::methods::localized::{LOCALIZATION, Localization};
+use crate::methods::sampling::{SamplingDefaults, sampling_plan};
 use crate::methods::wiring::{Flags, Length, OpenedFor, ProgressPlot, Start, Wiring};
 use crate::run::outputs::has_picture;
 use crate::run::problem::DataRecord;
@@ -64,7 +64,7 @@ impl DenoisingScoreMatchingConfig {
             objective,
             training: training.clone(),
             network: self.network(run.record, &run.device.clone().autodiff())?,
-            plan: plan(&localization, &Flags { opened_for, ..Flags::default() })?,
+            plan: plan(run, &Flags { opened_for, ..Flags::default() })?,
             device: run.device.clone(),
             prefetch: rayon::current_num_threads() > 1,
         })
@@ -78,11 +78,12 @@ impl Wiring for DenoisingScoreMatchingConfig {
 
     fn resolve(&self, config: &mut Config) -> Result<(), String> {
         let evaluation = &mut config.evaluation;
-        evaluation.sampler.get_or_insert_default();
-        evaluation.grid.get_or_insert_default();
-        evaluation.sigma_min.get_or_insert(0.002);
-        evaluation.sigma_max.get_or_insert(80.0);
-        evaluation.steps.get_or_insert(18);
+        let SamplingDefaults { sampler, grid, sigma_min, sigma_max, steps } = SamplingDefaults::default();
+        evaluation.sampler.get_or_insert(sampler);
+        evaluation.grid.get_or_insert(grid);
+        evaluation.sigma_min.get_or_insert(sigma_min);
+        evaluation.sigma_max.get_or_insert(sigma_max);
+        evaluation.steps.get_or_insert(steps);
         if let Some(log_density) = &mut evaluation.log_density {
             log_density.steps.get_or_insert(DENSITY_STEPS);
         }
@@ -109,7 +110,7 @@ impl Wiring for DenoisingScoreMatchingConfig {
         Some("under a learning rate that does not depend on it, `training.steps`")
     }
 
-    fn start_from<'a>(&self, config: &'a Config) -> Option<Start<'a>> {
+    fn start_from<'a>(&'a self, config: &'a Config) -> Option<Start<'a>> {
         let path = training(config).start_from.as_deref()?;
         Some(Start { path, key: "training.start_from", must_match: "`network`, `preconditioning`" })
     }
@@ -120,7 +121,7 @@ impl Wiring for DenoisingScoreMatchingConfig {
 
     fn rehearse(&self, run: &RunView) -> Result<(), Error> {
         self.method(run)?;
-        plan(&Localization(*run), &Flags::default()).map(drop)
+        plan(run, &Flags::default()).map(drop)
     }
 
     fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
@@ -147,7 +148,7 @@ impl Wiring for DenoisingScoreMatchingConfig {
 
     fn open(&self, run: &RunView, files: &Files, flags: &Flags) -> Result<Box<dyn TrainedSampler>, Error> {
         let network = averaged_model(self.network(run.record, run.device)?, files, 0)?;
-        let plan = plan(&Localization(*run), flags)?;
+        let plan = plan(run, flags)?;
         Ok(Box::new(DiffusionSampler::new(network, plan, run.device.clone())))
     }
 
@@ -171,48 +172,23 @@ fn training(config: &Config) -> &TrainingConfig {
 }
 
 /// How the config of a run samples its network, with what the command line puts over it.
-fn plan(localization: &Localization, flags: &Flags) -> Result<DiffusionPlan, Error> {
-    let Config { evaluation, .. } = &localization.0.record.config;
-    let none = Sampling::default();
-    let flag = flags.sampling.unwrap_or(&none);
+fn plan(run: &RunView, flags: &Flags) -> Result<DiffusionPlan, Error> {
+    let Config { evaluation, .. } = &run.record.config;
     let resolved = "a config of score matching is resolved";
-    let (least, greatest) = (evaluation.sigma_min.expect(resolved), evaluation.sigma_max.expect(resolved));
-    let sampler: SamplerConfig = match &flag.sampler {
-        Some(text) => parse_choice("sampler", text)?,
-        None => evaluation.sampler.expect(resolved),
+    let grid = evaluation.grid.expect(resolved);
+    let defaults = SamplingDefaults {
+        sampler: evaluation.sampler.expect(resolved),
+        // A localized grid takes the data or the kept curve, which whoever asks for no samples need not have.
+        grid: if flags.opened_for == OpenedFor::Samples { grid } else { GridConfig::default() },
+        sigma_min: evaluation.sigma_min.expect(resolved),
+        sigma_max: evaluation.sigma_max.expect(resolved),
+        steps: evaluation.steps.expect(resolved),
     };
-    let grid: GridConfig = match &flag.grid {
-        Some(text) => parse_choice("grid", text)?,
-        None => evaluation.grid.expect(resolved),
-    };
-    let steps = flag.steps.map_or(evaluation.steps.expect(resolved), |steps| steps as usize);
-    // A localized grid takes the data or the kept curve, which whoever asks for no samples need not have.
-    let grid = if flags.opened_for == OpenedFor::Samples { grid } else { GridConfig::default() };
-    let levels = if !grid.is_localized() {
-        grid.levels(flag.sigma_min.unwrap_or(least), flag.sigma_max.unwrap_or(greatest), steps)?
-    } else if flag.sigma_min.or(flag.sigma_max).is_none() {
-        localization.levels(grid, &sampler, steps)?
-    } else {
-        let message =
-            format!("the grid `{}` has a range of noise levels of its own, from the data of the run", grid.name());
-        return Err(Error::bad_input(message).hint("leave `--sigma-min` and `--sigma-max` out, or choose another grid"));
-    };
+    let none = Sampling::default();
+    let sampling = sampling_plan(run, flags.sampling.unwrap_or(&none), &defaults)?;
     let of_config = evaluation.log_density.and_then(|log_density| log_density.steps).unwrap_or(DENSITY_STEPS);
     let default = if flags.opened_for == OpenedFor::Densities { PRECISE_DENSITY_STEPS } else { of_config };
     let density_steps = flags.density_steps.unwrap_or(default);
-    let density_levels = GridConfig::default().levels(least, greatest, density_steps)?;
-    Ok(DiffusionPlan { sampler, grid, levels, density_levels })
-}
-
-/// A choice given on the command line: a bare name, whose words may be joined by hyphens, or JSON with settings.
-fn parse_choice<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
-    let value = match serde_json::from_str(text) {
-        Ok(value @ Value::Object(_)) => value,
-        _ => Value::String(text.replace('-', "_")),
-    };
-    serde_json::from_value(value).map_err(|error| {
-        Error::bad_input(format!("`--{what} {text}` names no {what}"))
-            .caused_by(error)
-            .hint(format!("give a name, or JSON with settings as in a config; `train sample --help` lists the {what}s"))
-    })
+    let density_levels = GridConfig::default().levels(defaults.sigma_min, defaults.sigma_max, density_steps)?;
+    Ok(DiffusionPlan { sampling, density_levels })
 }

@@ -14,8 +14,8 @@ use brenier_training::NoiseLevels;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::config::NoiseLevelsConfig;
 use crate::error::Error;
+use crate::methods::score_matching::config::NoiseLevelsConfig;
 use crate::progress::Progress;
 use crate::run::RunView;
 use crate::run::problem::Problem;

@@ -1,0 +1,102 @@
+//! A Gaussian mixture fitted by expectation and maximisation: from its section of a config to a method, and from a checkpoint to a law.
+
+use brenier_measure::TargetConfig;
+use brenier_model::{ExactSampler, TrainedSampler};
+use brenier_training::gaussian_mixture::MixtureState;
+use brenier_training::run_directory::LockedRunDirectory;
+use brenier_training::{Files, GaussianMixtureConfig, MixtureFit};
+use serde_json::{Value, json};
+
+use crate::arguments::Sampling;
+use crate::config::Config;
+use crate::config::mistakes::{Mistakes, WHERE};
+use crate::error::Error;
+use crate::methods::sampling::{SamplingDefaults, sampling_plan};
+use crate::methods::wiring::{Flags, Length, ProgressPlot, Start, Wiring};
+use crate::run::training::go_on;
+use crate::run::{Ending, RunContext, RunView};
+
+/// The name of the method in a config.
+const NAME: &str = "gaussian_mixture";
+
+/// The fit of a run.
+fn fit(config: &GaussianMixtureConfig, run: &RunView) -> Result<MixtureFit, Error> {
+    let problem = run.problem.expect("a run in training has its data at hand");
+    let samples = problem.samples("the points of `gaussian_mixture`")?;
+    Ok(MixtureFit::new(config.clone(), &samples.source, samples.held_out.clone(), run.record.config.seed)?)
+}
+
+impl Wiring for GaussianMixtureConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn resolve(&self, _: &mut Config) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn check(&self, config: &Config, mistakes: &mut Mistakes) {
+        if !matches!(config.target, TargetConfig::Dataset(_) | TargetConfig::Drawn(_)) {
+            let name = config.target.name();
+            mistakes.report(
+                "target",
+                format!(
+                    "`{NAME}` learns from a fixed number of points, and `{name}` is drawn afresh without end; write \
+                     {{\"drawn\": {{\"target\": {{\"{name}\": …}}, \"points\": 20000}}}}"
+                ),
+            );
+        }
+        if let Some(start) = &self.start_from
+            && !start.is_dir()
+        {
+            let path = "method.gaussian_mixture.start_from";
+            mistakes.report(path, format!("there is no run directory {}; {WHERE}", start.display()));
+        }
+    }
+
+    fn length(&self, _: &Config) -> Length {
+        Length { steps: self.most_steps(), key: "method.gaussian_mixture.iterations" }
+    }
+
+    fn start_from<'a>(&'a self, _: &'a Config) -> Option<Start<'a>> {
+        let path = self.start_from.as_deref()?;
+        Some(Start { path, key: "method.gaussian_mixture.start_from", must_match: "the method" })
+    }
+
+    fn model(&self) -> Value {
+        json!({ NAME: {} })
+    }
+
+    fn rehearse(&self, run: &RunView) -> Result<(), Error> {
+        fit(self, run).map(drop)
+    }
+
+    fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
+        go_on(run, self, directory, |view| fit(self, view))
+    }
+
+    fn cure(&self) -> &'static str {
+        "Look for points that are far from all others, or raise `shrinkage`"
+    }
+
+    /// Drawn exactly, unless a flag asks for a sampler.
+    fn open(&self, run: &RunView, files: &Files, flags: &Flags) -> Result<Box<dyn TrainedSampler>, Error> {
+        let law = MixtureState::from_files(files)?.best().mixture()?;
+        let flag = flags.sampling.filter(|flag| **flag != Sampling::default());
+        let plan = flag.map(|flag| sampling_plan(run, flag, &SamplingDefaults::default())).transpose()?;
+        Ok(Box::new(ExactSampler::new(law, plan)))
+    }
+
+    fn progress_plot(&self) -> ProgressPlot {
+        ProgressPlot {
+            title: "Log-likelihood of the mixtures that are fitted",
+            y: "nats a point, in standardised coordinates",
+            log_y: false,
+            lines: &[("training", "log_likelihood"), ("held out", "held_out_log_likelihood")],
+        }
+    }
+
+    fn takes_samplers(&self) -> bool {
+        true
+    }
+}
