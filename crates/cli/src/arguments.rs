@@ -8,7 +8,6 @@ use brenier_training::run_directory::CheckpointSelector;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::init::InitMethod;
 use crate::device::DeviceName;
 use crate::list::List;
 use crate::logging::LogFormat;
@@ -209,6 +208,17 @@ pub struct InitArguments {
     /// The way to learn.
     #[arg(long, value_name = "METHOD", default_value = "denoising_score_matching")]
     pub method: InitMethod,
+}
+
+/// The methods that a config can be made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum InitMethod {
+    /// A score network.
+    #[default]
+    DenoisingScoreMatching,
+    /// A Gaussian mixture.
+    GaussianMixture,
 }
 
 /// `train sample`.

@@ -12,20 +12,10 @@ use brenier_training::{
 };
 
 use super::{Config, EvaluationConfig, MethodConfig, OutputConfig};
+use crate::arguments::InitMethod;
 use crate::device::DeviceName;
 use crate::methods::score_matching::config::DenoisingScoreMatchingConfig;
 use crate::methods::wiring;
-
-/// The methods that a config can be made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum InitMethod {
-    /// A score network.
-    #[default]
-    DenoisingScoreMatching,
-    /// A Gaussian mixture.
-    GaussianMixture,
-}
 
 /// Below this many rows a validation and a test part would say nothing.
 const FEWEST_TO_SPLIT: usize = 20;
