@@ -119,10 +119,10 @@ pub struct Opened {
     pub seed: Option<u64>,
 }
 
-/// How samples are drawn from a score network.
+/// How samples are drawn from a law that knows the score at every noise level.
 #[derive(Debug, Default, PartialEq, Args)]
 pub struct Sampling {
-    /// The sampler: euler, heun, dpm_solver_2m, euler_maruyama, ancestral, churn, transport_chain, langevin_chain, or its JSON with settings [default: the run's].
+    /// The sampler: euler, heun, dpm_solver_2m, euler_maruyama, ancestral, churn, transport_chain, langevin_chain, or its JSON with settings [default: the run's; a mixture is drawn exactly].
     #[arg(long, value_name = "SAMPLER")]
     pub sampler: Option<String>,
     /// The grid of noise levels: karras, log_snr, localized, localized_optimized, or its JSON with settings [default: the run's].

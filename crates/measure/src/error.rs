@@ -100,6 +100,12 @@ pub enum MeasureError {
         /// The parameter.
         field: String,
     },
+    /// A covariance that no density can have.
+    #[error("`{field}`: a matrix is not positive definite in double precision; rescale the points to a spread near 1")]
+    NotPositiveDefinite {
+        /// The parameter.
+        field: String,
+    },
     /// Fresh draws where a fixed number of points is fitted.
     #[error(
         "a mixture is fitted to a fixed number of points, and this target is drawn afresh without end; give \

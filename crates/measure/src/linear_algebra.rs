@@ -301,38 +301,75 @@ pub(crate) fn add_scaled(y: &mut [f64], a: f64, x: &[f64]) {
     }
 }
 
-/// `L⁻¹` of a positive definite `A = L Lᵀ`, L lower triangular, and `log det A`; `None` where A is not positive definite.
+/// `A = L Lᵀ` of a positive definite matrix, L lower triangular.
 ///
-/// Only the lower half of A is read. Plain loops in a fixed order, as in [`semidefinite_factor`].
-pub fn lower_inverse(matrix: &Array2<f64>) -> Option<(Array2<f64>, f64)> {
-    let d = matrix.nrows();
-    let mut factor = vec![0.0; d * d];
-    let mut log_det = 0.0;
-    for i in 0..d {
-        for j in 0..=i {
-            let rest = matrix[[i, j]] - dot(&factor[i * d..i * d + j], &factor[j * d..j * d + j]);
-            if i > j {
-                factor[i * d + j] = rest / factor[j * d + j];
-            } else if rest > 0.0 && rest.is_finite() {
-                factor[i * d + i] = rest.sqrt();
-                log_det += rest.ln();
-            } else {
-                return None;
+/// Plain loops in a fixed order, as in [`semidefinite_factor`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cholesky {
+    /// L, row by row, zero above the diagonal.
+    factor: Vec<f64>,
+    dim: usize,
+}
+
+impl Cholesky {
+    /// The factor of `entries` `[d, d]`, of which the lower half is read; `None` where the matrix is not positive definite.
+    pub fn of(entries: &[f64], d: usize) -> Option<Self> {
+        let mut factor = vec![0.0; d * d];
+        for i in 0..d {
+            for j in 0..=i {
+                let rest = entries[i * d + j] - dot(&factor[i * d..i * d + j], &factor[j * d..j * d + j]);
+                if i > j {
+                    factor[i * d + j] = rest / factor[j * d + j];
+                } else if rest > 0.0 && rest.is_finite() {
+                    factor[i * d + i] = rest.sqrt();
+                } else {
+                    return None;
+                }
             }
         }
+        Some(Self { factor, dim: d })
     }
-    // Row i of the inverse is (e_i - Σ_{j<i} L_ij row_j)/L_ii.
-    let mut inverse = vec![0.0; d * d];
-    for i in 0..d {
-        let (above, row) = inverse.split_at_mut(i * d);
-        let row = &mut row[..d];
-        for j in 0..i {
-            add_scaled(&mut row[..=j], -factor[i * d + j], &above[j * d..j * d + j + 1]);
+
+    /// That of a matrix `[d, d]`.
+    pub fn of_matrix(matrix: &Array2<f64>) -> Option<Self> {
+        Self::of(matrix.as_standard_layout().as_slice().expect("in standard layout"), matrix.nrows())
+    }
+
+    /// `log det A`.
+    pub fn log_det(&self) -> f64 {
+        2.0 * (0..self.dim).map(|i| self.factor[i * self.dim + i].ln()).sum::<f64>()
+    }
+
+    /// `A⁻¹b`, in the place of b.
+    pub fn solve(&self, b: &mut [f64]) {
+        let d = self.dim;
+        for i in 0..d {
+            let (above, rest) = b.split_at_mut(i);
+            rest[0] = (rest[0] - dot(&self.factor[i * d..i * d + i], above)) / self.factor[i * d + i];
         }
-        row[i] = 1.0;
-        row[..=i].iter_mut().for_each(|x| *x /= factor[i * d + i]);
+        for i in (0..d).rev() {
+            let (above, rest) = b.split_at_mut(i);
+            rest[0] /= self.factor[i * d + i];
+            add_scaled(above, -rest[0], &self.factor[i * d..i * d + i]);
+        }
     }
-    Some((Array2::from_shape_vec((d, d), inverse).expect("d·d entries"), log_det))
+
+    /// `L⁻¹`, `[d, d]`, lower triangular.
+    pub fn inverse_factor(&self) -> Array2<f64> {
+        let (d, factor) = (self.dim, &self.factor);
+        // Row i is (e_i - Σ_{j<i} L_ij row_j)/L_ii.
+        let mut inverse = vec![0.0; d * d];
+        for i in 0..d {
+            let (above, row) = inverse.split_at_mut(i * d);
+            let row = &mut row[..d];
+            for j in 0..i {
+                add_scaled(&mut row[..=j], -factor[i * d + j], &above[j * d..j * d + j + 1]);
+            }
+            row[i] = 1.0;
+            row[..=i].iter_mut().for_each(|x| *x /= factor[i * d + i]);
+        }
+        Array2::from_shape_vec((d, d), inverse).expect("d·d entries")
+    }
 }
 
 /// A factor with `F Fᵀ = A` of a positive semi-definite matrix, by Cholesky's elimination with the largest remaining
@@ -435,6 +472,28 @@ mod tests {
             assert!((vector.dot(&vector) - 1.0).abs() < 1e-14);
             assert_eq!(pair.tridiagonal.count_below(pair.value * (1.0 + 1e-12)), d);
             assert_eq!(pair.tridiagonal.count_below(pair.value * (1.0 - 1e-9)), d - 1);
+        }
+    }
+
+    #[test]
+    fn cholesky_solves_and_knows_the_determinant() {
+        for d in [1usize, 2, 5, 17] {
+            let mut words = crate::Stream::new(3, crate::Purpose::Batch).at(0, d as u64);
+            let b = Array2::from_shape_fn((d, d), |_| words.normal());
+            let matrix = b.dot(&b.t()) + Array2::<f64>::eye(d) * 0.5;
+            let cholesky = Cholesky::of_matrix(&matrix).unwrap();
+            let exact: Vec<f64> = (0..d).map(|_| words.normal()).collect();
+            let mut solved = matrix.dot(&ndarray::Array1::from(exact.clone())).to_vec();
+            cholesky.solve(&mut solved);
+            assert!(solved.iter().zip(&exact).all(|(a, b)| (a - b).abs() < 1e-11), "d = {d}");
+            let root = cholesky.inverse_factor();
+            let identity = root.dot(&matrix).dot(&root.t());
+            assert!((&identity - &Array2::<f64>::eye(d)).iter().all(|x| x.abs() < 1e-11), "d = {d}");
+            let log_det: f64 = symmetric_eigen(&matrix).unwrap().values.iter().map(|value| value.ln()).sum();
+            assert!((cholesky.log_det() - log_det).abs() < 1e-11, "d = {d}");
+        }
+        for entries in [vec![-1.0], vec![1.0, 0.0, 0.0, -1.0], vec![1.0, 2.0, 2.0, 1.0], vec![f64::NAN]] {
+            assert!(Cholesky::of(&entries, (entries.len() as f64).sqrt() as usize).is_none());
         }
     }
 

@@ -62,10 +62,13 @@ pub fn init(path: &Path, method: InitMethod) -> Result<String, DataError> {
         }
         InitMethod::GaussianMixture => {
             let method = MethodConfig::GaussianMixture(GaussianMixtureConfig {
-                components: Components::Several(vec![1, 2, 4, 8, 16, 32]),
+                components: match rows < FEWEST_TO_SPLIT {
+                    true => Components::One(1),
+                    false => Components::Several(vec![1, 2, 4, 8, 16, 32]),
+                },
                 covariance: CovarianceKind::Full,
-                // In more dimensions a covariance has more entries than a component has points.
-                shrinkage: if dim > 3 { dim as f64 / 4.0 } else { 0.0 },
+                // Of few points a covariance knows little, and the less the more dimensions it has.
+                shrinkage: if dim > 3 { dim as f64 / 4.0 } else { 5.0 },
                 restarts: 4,
                 iterations: 200,
                 tolerance: 1e-6,

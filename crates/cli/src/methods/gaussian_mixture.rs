@@ -1,11 +1,14 @@
 //! A Gaussian mixture fitted by expectation and maximisation: from its section of a config to a method, and from a checkpoint to a law.
 
 use brenier_measure::TargetConfig;
+use brenier_measure::expectation_maximization::CovarianceKind;
 use brenier_model::{ExactSampler, TrainedSampler};
 use brenier_training::gaussian_mixture::MixtureState;
 use brenier_training::run_directory::LockedRunDirectory;
 use brenier_training::{Files, GaussianMixtureConfig, MixtureFit};
+use burn::tensor::Device;
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::arguments::Sampling;
 use crate::config::Config;
@@ -46,6 +49,24 @@ impl Wiring for GaussianMixtureConfig {
                 ),
             );
         }
+        let sizes = self.components.sizes();
+        let validation = match &config.target {
+            TargetConfig::Dataset(data) => data.split.validation,
+            TargetConfig::Drawn(drawn) => drawn.split.validation,
+            _ => 1.0,
+        };
+        if sizes.len() > 1 && validation == 0.0 {
+            let message =
+                "several sizes are chosen from by held-out points, and `split.validation` is 0; give one size";
+            mistakes.report("method.gaussian_mixture.components", message.to_owned());
+        }
+        if let Some(twice) = sizes.iter().enumerate().find_map(|(i, size)| sizes[..i].contains(size).then_some(size)) {
+            mistakes.report("method.gaussian_mixture.components", format!("the size {twice} is there twice; keep one"));
+        }
+        if self.covariance == CovarianceKind::Tied && self.shrinkage > 0.0 {
+            let message = "`tied` covariances are one already, and there is nothing to draw them towards; leave it out";
+            mistakes.report("method.gaussian_mixture.shrinkage", message.to_owned());
+        }
         if let Some(start) = &self.start_from
             && !start.is_dir()
         {
@@ -55,7 +76,7 @@ impl Wiring for GaussianMixtureConfig {
     }
 
     fn length(&self, _: &Config) -> Length {
-        Length { steps: self.most_steps(), key: "method.gaussian_mixture.iterations" }
+        Length { steps: self.most_steps(), is_bound: true, key: "method.gaussian_mixture.iterations" }
     }
 
     fn start_from<'a>(&'a self, _: &'a Config) -> Option<Start<'a>> {
@@ -72,6 +93,9 @@ impl Wiring for GaussianMixtureConfig {
     }
 
     fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
+        if run.device != Device::flex() {
+            warn!("a mixture is fitted in f64 on the CPU, whatever the device");
+        }
         go_on(run, self, directory, |view| fit(self, view))
     }
 

@@ -209,7 +209,7 @@ impl Wiring for GaussianMomentsConfig {
     fn check(&self, _: &Config, _: &mut Mistakes) {}
 
     fn length(&self, _: &Config) -> Length {
-        Length { steps: self.parts, key: "method.gaussian_moments.parts" }
+        Length { steps: self.parts, is_bound: false, key: "method.gaussian_moments.parts" }
     }
 
     fn model(&self) -> Value {

@@ -105,6 +105,8 @@ pub trait Wiring {
 pub struct Length {
     /// The number of steps.
     pub steps: u64,
+    /// Whether there may be fewer.
+    pub is_bound: bool,
     /// The key of the config that says so.
     pub key: &'static str,
 }
@@ -136,7 +138,7 @@ pub struct ProgressPlot {
 /// What a command line puts over the config of a run.
 #[derive(Debug, Default)]
 pub struct Flags<'a> {
-    /// How a score network is sampled.
+    /// How a law is sampled that knows the score at every noise level.
     pub sampling: Option<&'a Sampling>,
     /// The steps of the ODE of its log-density.
     pub density_steps: Option<usize>,

@@ -31,16 +31,18 @@ pub fn check(arguments: &CheckArguments, context: &Context) -> Result<Exit, Erro
         go_on: &go_on,
         quiet: context.quiet,
     })?;
+    let length = method.length(&record.config);
     let points = match problem.data.counts {
         Some([train, validation, test]) => format!("{train} + {validation} + {test} points"),
         None => "fresh draws".to_string(),
     };
     say(&format!(
-        "{}: {} of dimension {}, {} steps\n",
+        "{}: {} of dimension {}, {}{} steps\n",
         arguments.config.display(),
         points,
         problem.data.dim,
-        method.length(&record.config).steps
+        if length.is_bound { "at most " } else { "" },
+        length.steps
     ))?;
     Ok(Exit::Done)
 }

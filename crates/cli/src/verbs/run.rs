@@ -72,7 +72,7 @@ fn accept_changes(directory: &RunDirectory, new: RunRecord) -> Result<RunRecord,
     if !refused.is_empty() {
         return Err(config_changed(directory, &refused, method.changeable()));
     }
-    let Length { steps, key } = method.length(&new.config);
+    let Length { steps, key, .. } = method.length(&new.config);
     if let Some(&done) = directory.steps()?.last().filter(|&&done| done > steps) {
         let path = directory.path().display();
         return Err(Error::bad_input(format!("the run {path} is at step {done}, beyond the {steps} of `{key}`"))

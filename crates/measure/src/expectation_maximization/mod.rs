@@ -8,14 +8,24 @@
 //! Σ_k = (n_k T_k + ν T)/(n_k + ν),    T = Σ_k n_k T_k/n
 //! ```
 //!
-//! and without shrinkage (ν = 0) the likelihood never falls. Dempster, Laird and Rubin, JRSS B 39 (1977); the shrinkage is the mode
-//! under an inverse Wishart prior about the pooled covariance, Fraley and Raftery, J. Classification 24 (2007).
+//! and without shrinkage (ν = 0) and noise the likelihood never falls. Dempster, Laird and Rubin, JRSS B 39 (1977); the shrinkage is that
+//! of an inverse Wishart prior, Fraley and Raftery, J. Classification 24 (2007), about the pooled covariance of the step.
+//!
+//! Where the points carry noise ε of known covariance N, what is fitted is the law of `x + ε`. The moments then are expectations over ε,
+//!
+//! ```text
+//! Σ_i w_i (r̄_ik x_i + cov(r_ik, ε)),    Σ_i w_i (r̄_ik [(x_i - μ_k)(x_i - μ_k)ᵀ + N] + cov(r_ik, (x_i - μ_k)εᵀ + ε(x_i - μ_k)ᵀ + εεᵀ))
+//! ```
+//!
+//! with means and covariances over drawn copies. N is exact, and the covariances vanish where the noise does not decide who is
+//! responsible: the moments have far less noise of their own than those of the copies.
 //!
 //! # Design
 //!
 //! A covariance is kept from collapsing: in coordinates where every column has sd 1 no eigenvalue is below [`LEAST_VARIANCE`]. Of all
 //! covariances so bounded the clipped one is the most likely, so the likelihood still never falls, and a covariance that is not near the
-//! bound is untouched. A component that has lost all points keeps its place with weight 0.
+//! bound is untouched. (Nor may one lie so far below the largest in the coordinates of the points that a mixture would take it for zero, as it
+//! may where columns differ by a factor of 10⁷.) A component that has lost all points keeps its place with weight 0.
 //!
 //! Sums go over blocks of rows in their order, so that results do not depend on the number of threads.
 
@@ -28,7 +38,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{MeasureError, check_finite};
-use crate::linear_algebra::{dot, lower_inverse, symmetric_eigen};
+use crate::linear_algebra::{Cholesky, dot, symmetric_eigen};
 use crate::measure::Points;
 use crate::mixture::GaussianMixture;
 
@@ -64,14 +74,11 @@ pub enum CovarianceKind {
 }
 
 /// Noise that belongs to the points and whose covariance is known, so that it need not be estimated.
-///
-/// Only the responsibilities see drawn noise, and are averaged over its copies; the moments of a component are those of the
-/// points without noise, plus the covariance.
 #[derive(Debug, Clone)]
 pub struct KnownNoise {
     /// Its covariance, `[d, d]`.
     pub covariance: Array2<f64>,
-    /// The points with drawn noise, each `[n, d]`; at least one.
+    /// The points with drawn noise, each `[n, d]`; at least one. One alone is taken for points without noise.
     pub copies: Vec<Points>,
 }
 
@@ -128,6 +135,7 @@ impl Observed {
         let points = centred(points);
         let variances = weighted(&points.mapv(|x| x * x));
         let (seen, noise) = match noise {
+            Some(KnownNoise { copies, .. }) if copies.len() == 1 => return Self::new(&copies[0], Some(&weights), None),
             None => (vec![points.clone()], None),
             Some(KnownNoise { covariance, copies }) => {
                 if copies.is_empty() {
@@ -142,7 +150,7 @@ impl Observed {
                 if covariance.dim() != (d, d) {
                     return Err(length("covariance", covariance.nrows(), d));
                 }
-                (copies.iter().map(centred).collect(), Some(covariance))
+                (balanced(&points, copies.iter().map(centred).collect()), Some(covariance))
             }
         };
         let mean_variance = variances.sum() / d as f64;
@@ -171,6 +179,21 @@ impl Observed {
     pub fn dim(&self) -> usize {
         self.points.ncols()
     }
+}
+
+/// Copies whose noise has mean 0 at every point, and the covariance that it had: `x_i + (ε_ic - ε̄_i)√(C/(C - 1))`.
+///
+/// Without this the points that are seen have moved by ε̄ and the moments know nothing of it, which components that overlap amplify.
+fn balanced(points: &Points, mut copies: Vec<Points>) -> Vec<Points> {
+    let count = copies.len() as f64;
+    let mean = copies.iter().fold(Points::zeros(points.dim()), |sum, copy| sum + copy) / count;
+    let scale = (count / (count - 1.0)).sqrt();
+    for copy in &mut copies {
+        *copy -= &mean;
+        *copy *= scale;
+        *copy += points;
+    }
+    copies
 }
 
 /// Weights, means and covariances of K components; stored as the parameters of a `gaussian_mixture`.
@@ -276,14 +299,14 @@ pub struct ExpectationMaximization {
 pub struct Stop {
     /// Steps at most.
     pub iterations: u64,
-    /// A rise of the mean log-likelihood L by no more than this, relative to `max(1, |L|)`, is the last.
+    /// A change of the mean log-likelihood L by no more than this, relative to `max(1, |L|)`, is the last: with shrinkage it may fall.
     pub tolerance: f64,
 }
 
 impl Stop {
     /// Whether a fit ends whose mean log-likelihood went from one value to another.
     pub fn is_reached(&self, before: f64, after: f64) -> bool {
-        after - before <= self.tolerance * after.abs().max(1.0)
+        (after - before).abs() <= self.tolerance * after.abs().max(1.0)
     }
 }
 
@@ -294,6 +317,7 @@ impl ExpectationMaximization {
         let nearest = start::nearest_centres(observed, components, seed, restart);
         let k = nearest.iter().max().map_or(1, |&k| k + 1);
         let shares = Array2::from_shape_fn((observed.len(), k), |(i, j)| f64::from(u8::from(nearest[i] == j)));
+        let shares = Shares { mean: shares, by_copy: Vec::new() };
         let (weights, means) = (vec![0.0; k], Points::zeros((k, observed.dim())));
         let nowhere = Moments { weights, means, covariances: vec![Array2::eye(observed.dim()); k] };
         self.maximize(observed, &shares, &nowhere)
@@ -327,11 +351,12 @@ impl ExpectationMaximization {
         Ok((moments, before))
     }
 
-    /// The most likely moments under responsibilities `[n, K]`; a component without points stays where it was.
-    fn maximize(&self, observed: &Observed, shares: &Array2<f64>, before: &Moments) -> Moments {
-        let (n, d, k) = (observed.len(), observed.dim(), shares.ncols());
-        let weights = Array1::from_iter(observed.weights.iter().copied());
-        let shares = shares * &weights.insert_axis(Axis(1));
+    /// The most likely moments under responsibilities; a component without points stays where it was.
+    fn maximize(&self, observed: &Observed, shares: &Shares, before: &Moments) -> Moments {
+        let (n, d, k) = (observed.len(), observed.dim(), shares.mean.ncols());
+        let weights = Array1::from_iter(observed.weights.iter().copied()).insert_axis(Axis(1));
+        let by_noise = Covariances::of(observed, shares, &weights);
+        let shares = &shares.mean * &weights;
         let parts: Vec<(Array1<f64>, Array2<f64>)> = blocks(n)
             .into_par_iter()
             .map(|rows| {
@@ -341,8 +366,15 @@ impl ExpectationMaximization {
             .collect();
         let zero = (Array1::<f64>::zeros(k), Array2::<f64>::zeros((k, d)));
         let (counts, sums) = parts.into_iter().fold(zero, |(n, s), (count, sum)| (n + count, s + sum));
+        let sums = match &by_noise {
+            Some(by_noise) => sums + &by_noise.first,
+            None => sums,
+        };
         let mut means = sums / counts.mapv(|count| count.max(f64::MIN_POSITIVE)).insert_axis(Axis(1));
         let mut scatters = scatter(observed, &shares, &means);
+        if let Some(by_noise) = &by_noise {
+            by_noise.add_to(&mut scatters, &means);
+        }
         let alive = |k: usize| counts[k] > LOST;
         let pooled = (0..k).filter(|&k| alive(k)).fold(Array2::<f64>::zeros((d, d)), |sum, k| sum + &scatters[k]);
         let pooled = pooled / (0..k).filter(|&k| alive(k)).map(|k| counts[k]).sum::<f64>();
@@ -456,7 +488,7 @@ fn bounded_below(covariance: Array2<f64>, units: &Array1<f64>) -> Array2<f64> {
 /// A symmetric matrix with its eigenvalues raised to at least `least`; `None` where none is below.
 fn clipped(matrix: Array2<f64>, least: f64) -> Option<Array2<f64>> {
     let d = matrix.nrows();
-    if lower_inverse(&(&matrix - &(Array2::<f64>::eye(d) * least))).is_some() {
+    if Cholesky::of_matrix(&(&matrix - &(Array2::<f64>::eye(d) * least))).is_some() {
         return None;
     }
     let identity = Array2::<f64>::eye(d);
@@ -470,27 +502,94 @@ fn clipped(matrix: Array2<f64>, least: f64) -> Option<Array2<f64>> {
 }
 
 /// The responsibilities `[n, K]`, averaged over what sees the noise, and the mean log-likelihood.
-fn expect(observed: &Observed, moments: &Moments) -> Result<(Array2<f64>, f64), MeasureError> {
+fn expect(observed: &Observed, moments: &Moments) -> Result<(Shares, f64), MeasureError> {
     let terms = Terms::of(moments, &observed.centre)
-        .ok_or_else(|| MeasureError::Eigenvalues { field: "covariances".to_owned() })?;
-    let (n, copies) = (observed.len(), observed.seen.len() as f64);
-    let parts: Vec<(Array2<f64>, f64)> = blocks(n)
-        .into_par_iter()
-        .map(|rows| {
-            let mut shares = Array2::zeros((rows.len(), moments.weights.len()));
-            let mut sum = 0.0;
-            for seen in &observed.seen {
-                let (found, log_density) = terms.responsibilities(seen.slice(s![rows.clone(), ..]));
-                shares += &found;
-                sum += log_density.iter().zip(&observed.weights[rows.clone()]).map(|(l, w)| l * w).sum::<f64>();
+        .ok_or_else(|| MeasureError::NotPositiveDefinite { field: "covariances".to_owned() })?;
+    let n = observed.len();
+    let of_copy = |seen: &Points| {
+        let parts: Vec<(Array2<f64>, f64)> = blocks(n)
+            .into_par_iter()
+            .map(|rows| {
+                let (shares, log_density) = terms.responsibilities(seen.slice(s![rows.clone(), ..]));
+                let weights = &observed.weights[rows];
+                (shares, log_density.iter().zip(weights).map(|(l, w)| l * w).sum())
+            })
+            .collect();
+        let views: Vec<ArrayView2<f64>> = parts.iter().map(|(shares, _)| shares.view()).collect();
+        let shares = ndarray::concatenate(Axis(0), &views).expect("blocks of one width");
+        (shares, parts.iter().map(|(_, sum)| sum).sum::<f64>())
+    };
+    let (mut by_copy, sums): (Vec<Array2<f64>>, Vec<f64>) = observed.seen.iter().map(of_copy).unzip();
+    let copies = by_copy.len() as f64;
+    let log_likelihood = sums.iter().sum::<f64>() / (n as f64 * copies);
+    let shares = match by_copy.len() {
+        1 => Shares { mean: by_copy.remove(0), by_copy },
+        _ => {
+            let zero = Array2::zeros(by_copy[0].dim());
+            Shares { mean: by_copy.iter().fold(zero, |sum, shares| sum + shares) / copies, by_copy }
+        }
+    };
+    Ok((shares, log_likelihood))
+}
+
+/// Who is responsible for the points.
+struct Shares {
+    /// r̄, the mean over the copies of the noise, `[n, K]`.
+    mean: Array2<f64>,
+    /// Those of every copy, where there are several.
+    by_copy: Vec<Array2<f64>>,
+}
+
+/// How the responsibilities move with the noise: sums over the points of covariances over the copies.
+struct Covariances {
+    /// `Σ_i w_i cov(r_ik, ε)`, `[K, d]`.
+    first: Array2<f64>,
+    /// `Σ_i w_i cov(r_ik, x_iεᵀ + εx_iᵀ + εεᵀ)`, `[d, d]` each.
+    second: Vec<Array2<f64>>,
+}
+
+impl Covariances {
+    /// Those of shares by copy; `None` where there is one copy or no noise.
+    fn of(observed: &Observed, shares: &Shares, weights: &Array2<f64>) -> Option<Self> {
+        let ((n, d), k) = (observed.points.dim(), shares.mean.ncols());
+        if shares.by_copy.is_empty() {
+            return None;
+        }
+        let scale = 1.0 / shares.by_copy.len() as f64;
+        let of_block = |rows: std::ops::Range<usize>| {
+            let rows = s![rows, ..];
+            let x = observed.points.slice(rows);
+            let (mut first, mut second) = (Array2::zeros((k, d)), vec![Array2::zeros((d, d)); k]);
+            for (copy, seen) in shares.by_copy.iter().zip(&observed.seen) {
+                let noise = &seen.slice(rows) - &x;
+                let moved = (&copy.slice(rows) - &shares.mean.slice(rows)) * &weights.slice(rows) * scale;
+                first += &moved.t().dot(&noise);
+                // x εᵀ + ½ ε εᵀ, whose symmetric part is half of what is wanted.
+                let beside = &x + &(&noise * 0.5);
+                for (second, moved) in second.iter_mut().zip(moved.columns()) {
+                    let weighted = &noise * &moved.insert_axis(Axis(1));
+                    general_mat_mul(1.0, &weighted.t(), &beside, 1.0, second);
+                }
             }
-            (shares / copies, sum)
-        })
-        .collect();
-    let sum: f64 = parts.iter().map(|(_, sum)| sum).sum();
-    let views: Vec<ArrayView2<f64>> = parts.iter().map(|(shares, _)| shares.view()).collect();
-    let shares = ndarray::concatenate(Axis(0), &views).expect("blocks of one width");
-    Ok((shares, sum / (n as f64 * copies)))
+            (first, second)
+        };
+        let parts: Vec<(Array2<f64>, Vec<Array2<f64>>)> = blocks(n).into_par_iter().map(of_block).collect();
+        let (mut first, mut second) = (Array2::zeros((k, d)), vec![Array2::zeros((d, d)); k]);
+        for part in parts {
+            first += &part.0;
+            second.iter_mut().zip(&part.1).for_each(|(sum, part)| *sum += part);
+        }
+        Some(Self { first, second: second.into_iter().map(|sum| &sum + &sum.t()).collect() })
+    }
+
+    /// Adds `Σ_i w_i cov(r_ik, (x_i - μ_k)εᵀ + ε(x_i - μ_k)ᵀ + εεᵀ)` to the scatter of every component.
+    fn add_to(&self, scatters: &mut [Array2<f64>], means: &Points) {
+        for (k, scatter) in scatters.iter_mut().enumerate() {
+            let (mean, first) = (means.row(k).insert_axis(Axis(1)), self.first.row(k).insert_axis(Axis(0)));
+            let product = mean.dot(&first);
+            *scatter += &(&self.second[k] - &product - &product.t());
+        }
+    }
 }
 
 /// What the logarithms `log p_k N(x; μ_k, Σ_k)` are made of.
@@ -509,7 +608,11 @@ impl Terms {
     fn of(moments: &Moments, centre: &Array1<f64>) -> Option<Self> {
         let (k, d) = moments.means.dim();
         let group = (COLUMNS / d).max(1);
-        let roots: Option<Vec<(Array2<f64>, f64)>> = moments.covariances.iter().map(lower_inverse).collect();
+        let root = |covariance: &Array2<f64>| {
+            let cholesky = Cholesky::of_matrix(covariance)?;
+            Some((cholesky.inverse_factor(), cholesky.log_det()))
+        };
+        let roots: Option<Vec<(Array2<f64>, f64)>> = moments.covariances.iter().map(root).collect();
         let roots = roots?;
         let constant = 0.5 * d as f64 * std::f64::consts::TAU.ln();
         let heights = (0..k).map(|k| moments.weights[k].ln() - 0.5 * roots[k].1 - constant).collect();

@@ -17,7 +17,7 @@ pub struct GaussianMixtureConfig {
     pub covariance: CovarianceKind,
     /// By so many points each covariance is drawn towards the pooled one.
     #[serde(default)]
-    #[schemars(range(min = 0.0))]
+    #[schemars(range(min = 0.0, max = 1e12))]
     pub shrinkage: f64,
     /// Fits for each number of components, from different starts.
     #[serde(default = "four")]
@@ -27,11 +27,11 @@ pub struct GaussianMixtureConfig {
     #[serde(default = "two_hundred")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub iterations: u64,
-    /// A fit ends where a step raises the mean log-likelihood L (nats) by no more than this, relative to max(1, |L|).
+    /// A fit ends where a step changes the mean log-likelihood L (nats) by no more than this, relative to max(1, |L|).
     #[serde(default = "one_millionth")]
     #[schemars(range(min = 0.0))]
     pub tolerance: f64,
-    /// Draws of the noise that belongs to the data set, over which responsibilities are averaged.
+    /// Draws of the noise that belongs to the data set, over which a step is averaged.
     #[serde(default = "four")]
     #[schemars(range(min = 1, max = 1000))]
     pub copies: u64,

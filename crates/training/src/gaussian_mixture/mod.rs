@@ -3,7 +3,7 @@
 //!
 //! # Design
 //!
-//! The law of a state is the mixture with the highest log-likelihood of held-out points that any step of any fit has come to. So sizes,
+//! The law of a state is the mixture with the highest log-likelihood of held-out points among all starts and steps of all fits. So sizes,
 //! restarts and the moment to stop are all chosen by points that were not fitted, and the choice does not depend on when checkpoints
 //! are written. Without a validation part held-out points are the training points, and it is the most likely mixture.
 
@@ -74,7 +74,7 @@ impl MixtureState {
             .map_err(|error| TrainingError::ForeignWeights { file: STATE.into(), reason: error.to_string() })
     }
 
-    /// The best mixture so far; before the first step, the first start.
+    /// The best mixture so far.
     pub fn best(&self) -> &Moments {
         self.best.as_ref().map_or(&self.moments, |best| &best.moments)
     }
@@ -114,8 +114,21 @@ impl MixtureFit {
         self.method().start(&self.observed, components, self.seed, restart)
     }
 
-    /// One step of the fit at hand, and on to the next fit where that one ends.
+    /// Keeps the mixture at hand where held-out points say that it is the best so far.
+    fn judge(&self, state: &mut MixtureState) {
+        let log_likelihood = state.moments.mean_log_density(&self.held_out);
+        if state.best.as_ref().is_none_or(|best| log_likelihood > best.log_likelihood) {
+            state.best = Some(Best { log_likelihood, moments: state.moments.clone() });
+        }
+        state.held_out_log_likelihood = Some(log_likelihood);
+    }
+
+    /// One step of the fit at hand, or the first one of the next.
     fn advance(&self, state: &mut MixtureState) -> Result<f64, TrainingError> {
+        if state.iteration == 0 && state.fit > 0 {
+            state.moments = self.start_of(state.fit);
+            self.judge(state);
+        }
         let (next, log_likelihood) = self.method().step(&self.observed, &state.moments)?;
         if !log_likelihood.is_finite() {
             return Err(TrainingError::Diverged {
@@ -126,20 +139,13 @@ impl MixtureFit {
             });
         }
         let before = state.log_likelihood.filter(|_| state.iteration > 0).unwrap_or(f64::NEG_INFINITY);
-        let held_out = next.mean_log_density(&self.held_out);
-        if state.best.as_ref().is_none_or(|best| held_out > best.log_likelihood) {
-            state.best = Some(Best { log_likelihood: held_out, moments: next.clone() });
-        }
         state.moments = next;
         state.log_likelihood = Some(log_likelihood);
-        state.held_out_log_likelihood = Some(held_out);
+        self.judge(state);
         (state.step, state.iteration) = (state.step + 1, state.iteration + 1);
         let stop = Stop { iterations: self.config.iterations, tolerance: self.config.tolerance };
         if state.iteration >= stop.iterations || stop.is_reached(before, log_likelihood) {
             (state.fit, state.iteration) = (state.fit + 1, 0);
-            if state.fit < self.fits() {
-                state.moments = self.start_of(state.fit);
-            }
         }
         Ok(log_likelihood)
     }
@@ -165,7 +171,7 @@ impl Method for MixtureFit {
             }
             info!("starting from the mixture of {} at step {}", path.display(), loaded.step);
         }
-        Ok(MixtureState {
+        let mut state = MixtureState {
             step: 0,
             fit: 0,
             iteration: 0,
@@ -173,7 +179,9 @@ impl Method for MixtureFit {
             log_likelihood: None,
             held_out_log_likelihood: None,
             best: None,
-        })
+        };
+        self.judge(&mut state);
+        Ok(state)
     }
 
     fn resume(&self, files: &Files) -> Result<MixtureState, TrainingError> {
@@ -273,6 +281,8 @@ mod tests {
         let mut state = method.start().unwrap();
         go_on(&method, &mut state, u64::MAX / 2);
         assert!(method.is_done(&state) && state.step <= method.steps());
+        let components = method.means(&mut state).into_iter().find(|(name, _)| *name == "components").unwrap().1;
+        assert_eq!(components, 60.0, "the last fit is that of the largest size");
         // The ring has eight modes; sixty components for 400 points know only those.
         assert_eq!(state.best().weights.len(), 8);
         let (name, value) = method.held_out(&state);

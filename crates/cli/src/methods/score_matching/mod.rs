@@ -95,7 +95,7 @@ impl Wiring for DenoisingScoreMatchingConfig {
     }
 
     fn length(&self, config: &Config) -> Length {
-        Length { steps: training(config).steps, key: "training.steps" }
+        Length { steps: training(config).steps, is_bound: false, key: "training.steps" }
     }
 
     /// The number of steps, where the learning rate does not depend on it.
