@@ -3,12 +3,14 @@
 //! - [`TrainedSampler`]: a law that was learnt, whichever way, and what it can be asked;
 //! - [`DiffusionSampler`]: that of a score network; [`ExactSampler`]: one in closed form;
 //! - [`ScoreNetwork`]: a preconditioned denoiser, read as a score at every noise level;
+//! - [`monge_ampere`]: convex potentials, whose gradients are Brenier maps;
 //! - [`GridConfig`]: the noise levels at which a sampler stops;
 //! - [`sample`]: solvers of the probability-flow ODE and the reverse SDE, and backward chains;
 //! - [`log_density`]: the log-density of the samples.
 //!
 //! Whatever holds for a network holds for the exact posterior mean of a known measure, which is how the samplers are tested.
 
+pub mod monge_ampere;
 pub mod preconditioning;
 pub mod residual_mlp;
 pub mod samplers;

@@ -1,0 +1,50 @@
+//! What a convex potential can be asked, whatever its form.
+
+use brenier_measure::linear_algebra::Cholesky;
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+/// A convex function φ on Rᵈ whose first two derivatives are known in closed form.
+///
+/// Points come in F32 or F64, and answers in the type and on the device of the points.
+pub trait ConvexPotential: Send + Sync {
+    /// The dimension d.
+    fn dim(&self) -> usize;
+
+    /// `φ(x)`; `[n, d] -> [n]`.
+    fn value(&self, x: Tensor<2>) -> Tensor<1>;
+
+    /// `∇φ(x)`; `[n, d] -> [n, d]`.
+    fn gradient(&self, x: Tensor<2>) -> Tensor<2>;
+
+    /// `∇²φ(x) v`; x `[n, d]`, v `[n, d]` `-> [n, d]`.
+    fn hessian_vector(&self, x: Tensor<2>, v: Tensor<2>) -> Tensor<2>;
+
+    /// `∇φ(x)` and `∇²φ(x)` at once; `[n, d] -> [n, d], [n, d, d]`.
+    fn gradient_and_hessian(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<3>);
+
+    /// `∇φ(x)` and `log det ∇²φ(x)`; `[n, d] -> [n, d], [n]`. NaN where the Hessian is not positive definite.
+    fn gradient_and_log_det(&self, x: Tensor<2>) -> (Tensor<2>, Vec<f64>) {
+        let (gradient, hessian) = self.gradient_and_hessian(x);
+        (gradient, log_det_hessian(hessian))
+    }
+}
+
+/// `log det A` of symmetric matrices, `[n, d, d] -> [n]`, in f64 on the host; NaN where one is not positive definite.
+pub fn log_det_hessian(hessian: Tensor<3>) -> Vec<f64> {
+    let [_, d, _] = hessian.dims();
+    let entries: Vec<f64> = hessian.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+    let log_det = |entries: &[f64]| Cholesky::of(entries, d).map_or(f64::NAN, |cholesky| cholesky.log_det());
+    entries.par_chunks(d * d).map(log_det).collect()
+}
+
+/// Host numbers as a tensor of the type and on the device of another.
+pub(super) fn like<const D: usize, const E: usize>(values: &[f64], shape: [usize; D], other: &Tensor<E>) -> Tensor<D> {
+    use burn::tensor::{DType, TensorData};
+    let options = (&other.device(), other.dtype());
+    if other.dtype() == DType::F64 {
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), options)
+    } else {
+        Tensor::from_data(TensorData::new(values.iter().map(|&x| x as f32).collect::<Vec<f32>>(), shape), options)
+    }
+}
