@@ -562,7 +562,7 @@ impl Covariances {
             let (mut first, mut second) = (Array2::zeros((k, d)), vec![Array2::zeros((d, d)); k]);
             for (copy, seen) in shares.by_copy.iter().zip(&observed.seen) {
                 let noise = &seen.slice(rows) - &x;
-                let moved = (&copy.slice(rows) - &shares.mean.slice(rows)) * &weights.slice(rows) * scale;
+                let moved = (&copy.slice(rows) - &shares.mean.slice(rows)) * weights.slice(rows) * scale;
                 first += &moved.t().dot(&noise);
                 // x εᵀ + ½ ε εᵀ, whose symmetric part is half of what is wanted.
                 let beside = &x + &(&noise * 0.5);
@@ -587,7 +587,7 @@ impl Covariances {
         for (k, scatter) in scatters.iter_mut().enumerate() {
             let (mean, first) = (means.row(k).insert_axis(Axis(1)), self.first.row(k).insert_axis(Axis(0)));
             let product = mean.dot(&first);
-            *scatter += &(&self.second[k] - &product - &product.t());
+            *scatter += &(&self.second[k] - &product - product.t());
         }
     }
 }

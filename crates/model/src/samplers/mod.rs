@@ -161,6 +161,16 @@ pub enum SamplerError {
         /// What it became.
         value: f64,
     },
+    /// A point of the reference whose image was not found.
+    #[error(
+        "the image of point {index} was not found: what is left of its equation is {residual:e}; allow more Newton steps"
+    )]
+    NotInverted {
+        /// Its index.
+        index: u64,
+        /// `|∇φ(x) - y|` where the search ended.
+        residual: f64,
+    },
     /// A law without a log-density was asked for one.
     #[error("this law has samples and no log-density")]
     NoLogDensity,

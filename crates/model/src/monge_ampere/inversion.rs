@@ -1,0 +1,215 @@
+//! The inverse of the gradient of a convex potential, by damped Newton on `φ(x) - x·y`.
+//!
+//! # Design
+//!
+//! The objective is strictly convex and has its minimum where `∇φ(x) = y`. A Newton direction comes from the Hessian up to [`EXPLICIT`]
+//! dimensions, above that from conjugate gradients; the step is halved until the objective falls as Armijo asks, or the residual itself
+//! halves (near the minimum the objective knows no more digits). Every row has a step of its own, and rows that have arrived leave the batch.
+
+use brenier_measure::linear_algebra::Cholesky;
+use brenier_measure::{Points, to_points, to_tensor};
+use burn::tensor::{DType, Device, Tensor};
+use ndarray::Axis;
+
+use super::potential::ConvexPotential;
+
+/// The largest dimension in which Hessians are formed.
+pub const EXPLICIT: usize = 64;
+
+/// Halvings of one step.
+const HALVINGS: usize = 40;
+
+/// The part of the slope by which the objective must fall.
+const ARMIJO: f64 = 1e-4;
+
+/// When an inversion ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Inversion {
+    /// The largest residual `|∇φ(x) - y|` of a point that counts as found.
+    pub tolerance: f64,
+    /// Newton steps at most.
+    pub steps: usize,
+}
+
+impl Default for Inversion {
+    fn default() -> Self {
+        Self { tolerance: 1e-8, steps: 100 }
+    }
+}
+
+/// Points x with `∇φ(x) = y`, and how well they were found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preimages {
+    /// x, `[n, d]`.
+    pub points: Points,
+    /// `|∇φ(x) - y|`, `[n]`.
+    pub residuals: Vec<f64>,
+    /// The rows whose residual is above the tolerance, or no number: their points are none.
+    pub failures: Vec<usize>,
+}
+
+impl Inversion {
+    /// x with `∇φ(x) = y`, from a start x for every row; y and start `[n, d]`, in f64 on the CPU.
+    ///
+    /// # Panics
+    ///
+    /// Where y and the start have different shapes, or another dimension than the potential.
+    pub fn solve(&self, potential: &dyn ConvexPotential, y: &Points, start: &Points) -> Preimages {
+        assert_eq!((y.dim(), y.ncols()), (start.dim(), potential.dim()), "points of the potential's dimension");
+        let n = y.nrows();
+        let mut points = start.clone();
+        let mut residuals = vec![f64::INFINITY; n];
+        let mut open: Vec<usize> = (0..n).collect();
+        for step in 0..=self.steps {
+            let (x, target) = (points.select(Axis(0), &open), y.select(Axis(0), &open));
+            let active = Active::at(potential, &x, &target);
+            for (row, &i) in open.iter().enumerate() {
+                residuals[i] = active.residuals[row];
+            }
+            // A row whose residual is no number cannot be moved.
+            let unsolved = |row: &usize| active.residuals[*row] > self.tolerance && active.residuals[*row].is_finite();
+            let rows: Vec<usize> = (0..open.len()).filter(unsolved).collect();
+            if rows.is_empty() || step == self.steps {
+                break;
+            }
+            let active = active.select(&rows);
+            open = rows.iter().map(|&row| open[row]).collect();
+            let moved = active.step(potential);
+            for (row, &i) in open.iter().enumerate() {
+                points.row_mut(i).assign(&moved.row(row));
+            }
+        }
+        let failures = (0..n).filter(|&i| residuals[i].is_nan() || residuals[i] > self.tolerance).collect();
+        Preimages { points, residuals, failures }
+    }
+}
+
+/// The rows that have not arrived.
+struct Active {
+    x: Points,
+    y: Points,
+    /// `∇φ(x) - y`.
+    gaps: Points,
+    residuals: Vec<f64>,
+}
+
+impl Active {
+    fn at(potential: &dyn ConvexPotential, x: &Points, y: &Points) -> Self {
+        let gaps = to_points(potential.gradient(tensor(x))) - y;
+        let residuals = gaps.rows().into_iter().map(|gap| gap.dot(&gap).sqrt()).collect();
+        Self { x: x.clone(), y: y.clone(), gaps, residuals }
+    }
+
+    fn select(&self, rows: &[usize]) -> Self {
+        let choose = |points: &Points| points.select(Axis(0), rows);
+        Self {
+            x: choose(&self.x),
+            y: choose(&self.y),
+            gaps: choose(&self.gaps),
+            residuals: rows.iter().map(|&row| self.residuals[row]).collect(),
+        }
+    }
+
+    /// The points after one damped Newton step.
+    fn step(&self, potential: &dyn ConvexPotential) -> Points {
+        let directions =
+            if potential.dim() <= EXPLICIT { self.by_hessians(potential) } else { self.by_products(potential) };
+        let slopes: Vec<f64> = (&directions * &self.gaps).rows().into_iter().map(|row| row.sum()).collect();
+        let values = self.objectives(potential, &self.x, &self.y);
+        let mut moved = self.x.clone();
+        let mut open: Vec<usize> = (0..self.x.nrows()).collect();
+        let mut length = 1.0;
+        for _ in 0..HALVINGS {
+            let choose = |points: &Points| points.select(Axis(0), &open);
+            let trial = choose(&self.x) + &(choose(&directions) * length);
+            let target = choose(&self.y);
+            let found = self.objectives(potential, &trial, &target);
+            let gaps = Self::at(potential, &trial, &target).residuals;
+            let mut rest = Vec::new();
+            for (row, &i) in open.iter().enumerate() {
+                let falls = found[row] <= values[i] + ARMIJO * length * slopes[i] && gaps[row].is_finite();
+                if falls || gaps[row] <= 0.5 * self.residuals[i] {
+                    moved.row_mut(i).assign(&trial.row(row));
+                } else {
+                    rest.push(i);
+                }
+            }
+            if rest.is_empty() {
+                break;
+            }
+            (open, length) = (rest, 0.5 * length);
+        }
+        moved
+    }
+
+    /// `φ(x) - x·y`, `[n]`.
+    fn objectives(&self, potential: &dyn ConvexPotential, x: &Points, y: &Points) -> Vec<f64> {
+        let values: Vec<f64> =
+            potential.value(tensor(x)).into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+        let products = (x * y).rows().into_iter().map(|row| row.sum()).collect::<Vec<f64>>();
+        values.iter().zip(products).map(|(value, product)| value - product).collect()
+    }
+
+    /// `-[∇²φ(x)]⁻¹(∇φ(x) - y)`; steepest descent where a Hessian is not positive definite.
+    fn by_hessians(&self, potential: &dyn ConvexPotential) -> Points {
+        let d = potential.dim();
+        let hessians: Vec<f64> = potential
+            .gradient_and_hessian(tensor(&self.x))
+            .1
+            .into_data()
+            .convert::<f64>()
+            .try_to_vec()
+            .expect("f64 after conversion");
+        let mut directions = -&self.gaps;
+        for (mut direction, hessian) in directions.rows_mut().into_iter().zip(hessians.chunks(d * d)) {
+            if let Some(cholesky) = Cholesky::of(hessian, d) {
+                cholesky.solve(direction.as_slice_mut().expect("rows are contiguous"));
+            }
+        }
+        directions
+    }
+
+    /// The same by conjugate gradients, all rows at once, to a residual that falls with that of the row (Dembo, Eisenstat and Steihaug,
+    /// 1982).
+    fn by_products(&self, potential: &dyn ConvexPotential) -> Points {
+        let (n, d) = self.x.dim();
+        let x = tensor(&self.x);
+        let (mut direction, mut rest) = (Points::zeros((n, d)), -&self.gaps);
+        let mut along = rest.clone();
+        let squares = |points: &Points| points.rows().into_iter().map(|row| row.dot(&row)).collect::<Vec<f64>>();
+        let mut size = squares(&rest);
+        let wanted: Vec<f64> = size.iter().map(|size| size * size.sqrt().min(0.01)).collect();
+        for _ in 0..2 * d {
+            if size.iter().zip(&wanted).all(|(size, wanted)| size <= wanted) {
+                break;
+            }
+            let product = to_points(potential.hessian_vector(x.clone(), tensor(&along)));
+            let curvature: Vec<f64> = (&along * &product).rows().into_iter().map(|row| row.sum()).collect();
+            for i in 0..n {
+                // A row that has arrived, or that has no positive curvature left, stays.
+                if size[i] > wanted[i] && curvature[i] > 0.0 {
+                    let length = size[i] / curvature[i];
+                    direction.row_mut(i).scaled_add(length, &along.row(i));
+                    rest.row_mut(i).scaled_add(-length, &product.row(i));
+                } else {
+                    size[i] = 0.0;
+                }
+            }
+            let next = squares(&rest);
+            for i in 0..n {
+                if size[i] == 0.0 {
+                    continue;
+                }
+                let ratio = next[i] / size[i];
+                let row = &rest.row(i) + &(&along.row(i) * ratio);
+                along.row_mut(i).assign(&row);
+                size[i] = next[i];
+            }
+        }
+        direction
+    }
+}
+
+fn tensor(points: &Points) -> Tensor<2> {
+    to_tensor(points, DType::F64, &Device::flex())
+}
