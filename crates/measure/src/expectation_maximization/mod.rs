@@ -311,7 +311,7 @@ impl Stop {
 }
 
 impl ExpectationMaximization {
-    /// A start with at most so many components, by k-means from centres that are drawn (see [`start`]); fewer where there are fewer
+    /// A start with at most so many components, by k-means from centres that are drawn; fewer where there are fewer
     /// distinct points. It is a function of the seed and the number of the restart.
     pub fn start(&self, observed: &Observed, components: usize, seed: u64, restart: u64) -> Moments {
         let nearest = start::nearest_centres(observed, components, seed, restart);
