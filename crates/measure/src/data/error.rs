@@ -57,7 +57,7 @@ pub enum DataError {
         sum: f64,
     },
     /// The counts exceed the number of rows.
-    #[error("the split asks for {asked} rows, the data set has {rows}; lower the counts, or give fractions")]
+    #[error("the split asks for {asked} rows, and there are {rows}; lower the counts, or give fractions")]
     SplitCounts {
         /// The sum of the counts.
         asked: f64,
@@ -66,7 +66,7 @@ pub enum DataError {
     },
     /// A part that was asked for is empty.
     #[error(
-        "the {part} part of the split is empty (split.{part} is {value}, the data set has {rows} rows); \
+        "the {part} part of the split is empty (split.{part} is {value}, of {rows} rows); \
          raise split.{part}{or_none}"
     )]
     SplitEmpty {

@@ -143,15 +143,15 @@ mod tests {
         );
         assert_eq!(
             message(config(1500.0, 300.0, 200.0), 1797),
-            "the split asks for 2000 rows, the data set has 1797; lower the counts, or give fractions"
+            "the split asks for 2000 rows, and there are 1797; lower the counts, or give fractions"
         );
         assert_eq!(
             message(config(0.0, 0.5, 0.5), 9),
-            "the train part of the split is empty (split.train is 0, the data set has 9 rows); raise split.train"
+            "the train part of the split is empty (split.train is 0, of 9 rows); raise split.train"
         );
         assert_eq!(
             message(SplitConfig::default(), 5),
-            "the test part of the split is empty (split.test is 0.1, the data set has 5 rows); raise split.test, or set \
+            "the test part of the split is empty (split.test is 0.1, of 5 rows); raise split.test, or set \
              it to 0"
         );
         assert!(config(1.0, 0.0, 0.0).split(0, 0).is_err());
