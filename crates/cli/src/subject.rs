@@ -23,8 +23,8 @@ use crate::config;
 use crate::device::{self, DeviceName};
 use crate::error::Error;
 use crate::interruption;
-use crate::methods::wiring;
 use crate::methods::wiring::{Flags, OpenedFor};
+use crate::methods::{open, wiring};
 use crate::run::opened::{StoredRun, TrainedRun};
 use crate::run::problem::Problem;
 
@@ -236,22 +236,21 @@ impl Examined {
         let seed = opening.seed.unwrap_or(stored.record.config.seed);
         // Only a network is examined at the data that it was trained on: it knows nothing of where they are.
         let problem = match Problem::new(&stored.record.config) {
-            Ok(problem) => {
-                stored.record.check_data(&problem.data)?;
-                Ok(problem)
-            }
-            Err(error) if data_file_is_gone(&stored) => Err(error),
-            Err(error) => return Err(error),
+            Err(error) if !data_file_is_gone(&stored) => return Err(error),
+            problem => problem,
         };
-        let (method, go_on) = (stored.record.config.method.clone(), || !interruption::asked());
+        if let Ok(problem) = &problem {
+            stored.record.check_data(&problem.data)?;
+        }
+        let go_on = || !interruption::asked();
         // A network without data is drawn from, as is a law that knows nothing else of itself.
-        let opened_for = if problem.is_ok() && wiring(&method).has_score_network() {
+        let opened_for = if problem.is_ok() && wiring(&stored.record.config.method).has_score_network() {
             OpenedFor::Knowledge
         } else {
             OpenedFor::Samples
         };
         let flags = Flags { opened_for, ..Flags::default() };
-        let run = stored.into_trained(wiring(&method), &flags, problem.as_ref().ok(), &device, &go_on, true)?;
+        let run = open(stored, &flags, problem.as_ref().ok(), &device, &go_on, true)?;
         let subject = |network, examined| RunSubject {
             standardization: run.record.data.standardization.clone(),
             columns: run.record.data.columns.clone(),

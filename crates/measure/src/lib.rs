@@ -40,7 +40,7 @@ pub use error::MeasureError;
 pub use estimate::Estimate;
 pub use gaussian::Gaussian;
 pub use importance::{ImportanceWeights, LEAST_FOR_SAMPLE_SIZE, PARETO_K_LIMIT};
-pub use measure::{Denoiser, Measure, Points, Sample, to_points, to_tensor};
+pub use measure::{Denoiser, Measure, Points, Sample, host_tensor, to_points, to_tensor};
 pub use mixture::{Component, GaussianMixture};
 pub use posterior::{Posterior, PosteriorCovariance};
 pub use random::{Purpose, Stream, Words};

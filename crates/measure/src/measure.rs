@@ -69,11 +69,15 @@ pub trait Denoiser {
 
 /// Host points as a tensor of the given number type (F32 or F64).
 pub fn to_tensor(points: &Points, dtype: DType, device: &Device) -> Tensor<2> {
-    let shape = [points.nrows(), points.ncols()];
+    host_tensor(points.iter().copied().collect(), [points.nrows(), points.ncols()], dtype, device)
+}
+
+/// Host numbers, the last axis fastest, as a tensor of the given number type (F32 or F64).
+pub fn host_tensor<const D: usize>(values: Vec<f64>, shape: [usize; D], dtype: DType, device: &Device) -> Tensor<D> {
     let data = if dtype == DType::F64 {
-        TensorData::new(points.iter().copied().collect::<Vec<f64>>(), shape)
+        TensorData::new(values, shape)
     } else {
-        TensorData::new(points.iter().map(|&x| x as f32).collect::<Vec<f32>>(), shape)
+        TensorData::new(values.iter().map(|&x| x as f32).collect::<Vec<f32>>(), shape)
     };
     Tensor::from_data(data, (device, dtype))
 }

@@ -2,12 +2,12 @@
 
 use std::f64::consts::TAU;
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Tensor};
 use ndarray::Array2;
 
 use crate::error::{MeasureError, check_finite};
 use crate::linear_algebra::{Spectrum, semidefinite_factor, symmetric_eigen};
-use crate::measure::{Denoiser, Measure, Sample};
+use crate::measure::{Denoiser, Measure, Sample, host_tensor};
 use crate::random::Words;
 
 /// `Σᵢ pᵢ N(μᵢ, Σᵢ)`, where a covariance may be singular, or zero (a point mass).
@@ -293,7 +293,7 @@ impl GaussianMixture {
     fn constants(&self, like: &Tensor<2>) -> Constants {
         let (count, d) = (self.components.len(), self.dim);
         let (dtype, device) = (like.dtype(), like.device());
-        let tensor = |values: Vec<f64>, shape: [usize; 3]| constant(values, shape, dtype, &device);
+        let tensor = |values: Vec<f64>, shape: [usize; 3]| host_tensor(values, shape, dtype, &device);
         let each = |f: &dyn Fn(&Component) -> Vec<f64>| self.components.iter().flat_map(f).collect::<Vec<f64>>();
         let rotation = self.components.iter().any(|c| c.spectrum.vectors.is_some()).then(|| {
             let eye = Array2::<f64>::eye(d);
@@ -316,16 +316,6 @@ impl GaussianMixture {
             rotation,
         }
     }
-}
-
-/// A host array as a tensor (F32 or F64).
-fn constant(values: Vec<f64>, shape: [usize; 3], dtype: DType, device: &Device) -> Tensor<3> {
-    let data = if dtype == DType::F64 {
-        TensorData::new(values, shape)
-    } else {
-        TensorData::new(values.iter().map(|&x| x as f32).collect::<Vec<f32>>(), shape)
-    };
-    Tensor::from_data(data, (device, dtype))
 }
 
 /// A mixture's parameters on a device; axes are (component, row, coordinate).

@@ -6,7 +6,7 @@ use brenier_measure::{GaussianMixture, Measure, Points, Purpose, Sample, Stream,
 use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 
-use crate::log_density::{Divergence, LogDensity};
+use crate::log_density::LogDensity;
 use crate::samplers::{SamplerError, sample};
 use crate::sampling_plan::SamplingPlan;
 use crate::trained_sampler::{Facts, TrainedSampler};
@@ -48,17 +48,12 @@ impl TrainedSampler for ExactSampler {
         if let Some(row) = values.iter().position(|value| !value.is_finite()) {
             return Err(SamplerError::NotFinite { index: first_index + row as u64, value: values[row] });
         }
-        let n = values.len();
-        Ok(LogDensity {
-            values,
-            std_errors: vec![0.0; n],
-            valid: vec![true; n],
-            method: Divergence::Exact,
-            of_another_law: self
-                .plan
-                .is_some()
-                .then_some("the density is that of the mixture, the samples are those of a solver with its scores"),
-        })
+        let mut found = LogDensity::exact(values);
+        if self.plan.is_some() {
+            found.of_another_law =
+                Some("the density is that of the mixture, the samples are those of a solver with its scores");
+        }
+        Ok(found)
     }
 
     fn closed_form(&self) -> Option<&GaussianMixture> {

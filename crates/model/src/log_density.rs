@@ -59,6 +59,12 @@ pub struct LogDensity {
 }
 
 impl LogDensity {
+    /// Values that are known exactly, of the law that samples are drawn from.
+    pub fn exact(values: Vec<f64>) -> Self {
+        let n = values.len();
+        Self { values, std_errors: vec![0.0; n], valid: vec![true; n], method: Divergence::Exact, of_another_law: None }
+    }
+
     /// Appends the values of further points of the same law.
     pub fn extend(&mut self, more: Self) {
         self.values.extend(more.values);

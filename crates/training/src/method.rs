@@ -7,11 +7,14 @@
 //! the next step depends on, so that a run that was stopped anywhere goes on as if it had not been.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use brenier_model::TrainedSampler;
+use tracing::info;
 
 use crate::error::TrainingError;
 use crate::fit::Flow;
+use crate::run_directory::{CheckpointSelector, LoadedCheckpoint, RunDirectory};
 
 /// The files of a checkpoint by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -21,6 +24,18 @@ pub type Scalars = Vec<(&'static str, f64)>;
 
 /// What is told of every step, with the scalars of that step, and says whether to go on.
 pub type Observe<'a, S> = dyn FnMut(&mut S, &[(&'static str, f64)]) -> Result<Flow, TrainingError> + 'a;
+
+/// The best checkpoint of the run that another starts from; `what` of it, in words.
+///
+/// # Errors
+///
+/// No run, and no checkpoint that verifies.
+pub(crate) fn starting_point(path: &Path, what: &str) -> Result<LoadedCheckpoint, TrainingError> {
+    let loaded = RunDirectory::open(path)?.load(CheckpointSelector::Best)?;
+    loaded.say_warnings();
+    info!("starting from the {what} of {} at step {}", path.display(), loaded.step);
+    Ok(loaded)
+}
 
 /// A way to learn a law.
 pub trait Method {

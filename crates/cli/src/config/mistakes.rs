@@ -6,7 +6,7 @@ use super::check::Problem;
 use super::tree::Node;
 
 /// What a path is relative to.
-pub const WHERE: &str = "a path is relative to the folder in which `train` is started";
+const WHERE: &str = "a path is relative to the folder in which `train` is started";
 
 /// Mistakes as they are found.
 pub struct Mistakes<'a> {
@@ -45,6 +45,13 @@ impl<'a> Mistakes<'a> {
             format!("there is no file {}; {}", file.display(), WHERE)
         };
         self.report(path, message);
+    }
+
+    /// Reports a path that names no run directory.
+    pub fn run_directory(&mut self, path: &str, folder: &Path) {
+        if !folder.is_dir() {
+            self.report(path, format!("there is no run directory {}; {WHERE}", folder.display()));
+        }
     }
 
     /// Whether the first of two keys of one section is below the second; reports them where it is not.

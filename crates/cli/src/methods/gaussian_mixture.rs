@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::arguments::Sampling;
 use crate::config::Config;
-use crate::config::mistakes::{Mistakes, WHERE};
+use crate::config::mistakes::Mistakes;
 use crate::error::Error;
 use crate::methods::sampling::{SamplingDefaults, sampling_plan};
 use crate::methods::wiring::{Flags, Length, ProgressPlot, Start, Wiring};
@@ -21,6 +21,9 @@ use crate::run::{Ending, RunContext, RunView};
 
 /// The name of the method in a config.
 const NAME: &str = "gaussian_mixture";
+
+/// The key of the run that it starts from.
+const START_FROM: &str = "method.gaussian_mixture.start_from";
 
 /// The fit of a run.
 fn fit(config: &GaussianMixtureConfig, run: &RunView) -> Result<MixtureFit, Error> {
@@ -32,10 +35,6 @@ fn fit(config: &GaussianMixtureConfig, run: &RunView) -> Result<MixtureFit, Erro
 impl Wiring for GaussianMixtureConfig {
     fn name(&self) -> &'static str {
         NAME
-    }
-
-    fn resolve(&self, _: &mut Config) -> Result<(), String> {
-        Ok(())
     }
 
     fn check(&self, config: &Config, mistakes: &mut Mistakes) {
@@ -67,11 +66,8 @@ impl Wiring for GaussianMixtureConfig {
             let message = "`tied` covariances are one already, and there is nothing to draw them towards; leave it out";
             mistakes.report("method.gaussian_mixture.shrinkage", message.to_owned());
         }
-        if let Some(start) = &self.start_from
-            && !start.is_dir()
-        {
-            let path = "method.gaussian_mixture.start_from";
-            mistakes.report(path, format!("there is no run directory {}; {WHERE}", start.display()));
+        if let Some(start) = &self.start_from {
+            mistakes.run_directory(START_FROM, start);
         }
     }
 
@@ -81,7 +77,7 @@ impl Wiring for GaussianMixtureConfig {
 
     fn start_from<'a>(&'a self, _: &'a Config) -> Option<Start<'a>> {
         let path = self.start_from.as_deref()?;
-        Some(Start { path, key: "method.gaussian_mixture.start_from", must_match: "the method" })
+        Some(Start { path, key: START_FROM, must_match: "the method" })
     }
 
     fn model(&self) -> Value {

@@ -5,7 +5,7 @@
 
 use brenier_measure::linear_algebra::semidefinite_factor;
 use brenier_measure::{GaussianMixture, Measure, Points, Purpose, Sample, Stream, to_points, to_tensor};
-use brenier_model::{Divergence, Facts, LogDensity, SamplerError, TrainedSampler, TransportMap};
+use brenier_model::{Facts, LogDensity, SamplerError, TrainedSampler, TransportMap};
 use brenier_training::run_directory::LockedRunDirectory;
 use brenier_training::{Files, Flow, Method, Observe, Scalars, TrainingError};
 use burn::tensor::{DType, Device, Tensor};
@@ -149,15 +149,7 @@ impl TrainedSampler for GaussianLaw {
         if self.is_hidden {
             return Err(SamplerError::NoLogDensity);
         }
-        let values = densities(&self.law, x);
-        let n = values.len();
-        Ok(LogDensity {
-            values,
-            std_errors: vec![0.0; n],
-            valid: vec![true; n],
-            method: Divergence::Exact,
-            of_another_law: None,
-        })
+        Ok(LogDensity::exact(densities(&self.law, x)))
     }
 
     fn closed_form(&self) -> Option<&GaussianMixture> {
@@ -200,10 +192,6 @@ impl GaussianMomentsConfig {
 impl Wiring for GaussianMomentsConfig {
     fn name(&self) -> &'static str {
         NAME
-    }
-
-    fn resolve(&self, _: &mut Config) -> Result<(), String> {
-        Ok(())
     }
 
     fn check(&self, _: &Config, _: &mut Mistakes) {}
@@ -272,14 +260,13 @@ mod tests {
     /// A run of at most so many steps.
     fn run(folder: &Path, name: &str, hides_its_law: bool, steps: Option<u64>) -> (PathBuf, Ending) {
         let config = config(folder, hides_its_law);
-        let method = config.method.clone();
         let problem = Problem::new(&config).unwrap();
         let record = RunRecord::new(config, problem.data.clone());
         let path = folder.join(name);
         let mut directory = RunDirectory::create(&path, &record.to_json().unwrap()).unwrap();
         let limits = Limits::new(None, steps);
         let context = RunContext { record, problem, device: Device::flex(), limits, quiet: true };
-        (path, wiring(&method).train(&context, &mut directory).unwrap())
+        (path, wiring(&context.record.config.method).train(&context, &mut directory).unwrap())
     }
 
     /// A command line, word by word, as the program would execute it.

@@ -11,11 +11,14 @@ pub mod wiring;
 use std::path::PathBuf;
 
 use brenier_training::run_directory::RunDirectory;
+use burn::tensor::Device;
 use tracing::warn;
 
-use self::wiring::{Start, Wiring};
+use self::wiring::{Flags, Start, Wiring};
 use crate::config::MethodConfig;
 use crate::error::Error;
+use crate::run::opened::{StoredRun, TrainedRun};
+use crate::run::problem::Problem;
 use crate::run::record::RunRecord;
 
 /// What the program asks of the method of a config.
@@ -46,6 +49,23 @@ pub fn read_record(directory: &RunDirectory) -> Result<RunRecord, Error> {
     let method = record.config.method.clone();
     wiring(&method).resolve(&mut record.config).map_err(|missing| Error::foreign_run(directory.path(), missing))?;
     Ok(record)
+}
+
+/// The law of a stored run, by its own method (see [`StoredRun::into_trained`]).
+///
+/// # Errors
+///
+/// Those of [`StoredRun::into_trained`].
+pub fn open(
+    run: StoredRun,
+    flags: &Flags,
+    problem: Option<&Problem>,
+    device: &Device,
+    go_on: &dyn Fn() -> bool,
+    quiet: bool,
+) -> Result<TrainedRun, Error> {
+    let method = run.record.config.method.clone();
+    run.into_trained(wiring(&method), flags, problem, device, go_on, quiet)
 }
 
 /// Refuses to start from a run whose weights would mean something else here.

@@ -19,14 +19,11 @@ use crate::error::Error;
 use crate::progress::{Progress, Watched};
 use crate::run::law::DensityError;
 use crate::run::opened::TrainedRun;
-use crate::run::problem::{Problem, Reference};
+use crate::run::problem::{Problem, Reference, TRAINING};
 use crate::selection::{OF_MODES, Selection};
 
 /// The file of a run directory that holds the report.
 pub const EVALUATION: &str = "evaluation.json";
-
-/// The part of a data set that leaves no independent points to compare with.
-const TRAINING: &str = "training";
 
 /// Nearest training points that decide the class of a sample.
 const NEIGHBOURS: usize = 10;

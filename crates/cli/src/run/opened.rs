@@ -4,9 +4,8 @@ use std::path::Path;
 
 use brenier_model::TrainedSampler;
 use brenier_training::Files;
-use brenier_training::run_directory::{CheckpointSelector, LoadedCheckpoint, RunDirectory};
+use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
 use burn::tensor::Device;
-use tracing::warn;
 
 use crate::error::Error;
 use crate::methods::wiring::{Flags, Wiring};
@@ -47,7 +46,7 @@ impl StoredRun {
         let directory = RunDirectory::open(path)?;
         let record = RunRecord::read(&directory)?;
         let loaded = directory.load(selector)?;
-        say_warnings(&loaded);
+        loaded.say_warnings();
         Ok(Self { record, step: loaded.step, files: loaded.files, directory })
     }
 
@@ -81,12 +80,5 @@ impl TrainedRun {
     /// The law in the coordinates of the data.
     pub fn law(&self) -> Law<'_> {
         Law { sampler: self.sampler.as_ref(), data: &self.record.data }
-    }
-}
-
-/// Logs what a checkpoint was given with.
-pub fn say_warnings(loaded: &LoadedCheckpoint) {
-    for warning in &loaded.warnings {
-        warn!("{warning}");
     }
 }

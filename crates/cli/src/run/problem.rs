@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brenier_measure::data::{DataSet, Standardization, Standardize};
+use brenier_measure::data::{DataSet, Split, Standardization, Standardize};
 use brenier_measure::{
     Denoiser, DrawnConfig, GaussianMixture, Points, Purpose, Rescaled, Sample, Stream, Target, TargetConfig,
 };
@@ -12,6 +12,9 @@ use tracing::warn;
 
 use crate::config::Config;
 use crate::error::Error;
+
+/// The part of a data set that leaves no independent points to compare with.
+pub const TRAINING: &str = "training";
 
 /// The number of draws that give an exact target its coordinates.
 const COORDINATE_DRAWS: u64 = 16_384;
@@ -124,14 +127,9 @@ impl Problem {
                     _ => standardization.undo(&noised(rows, first)),
                 };
                 let [n, m] = [split.train.len(), split.validation.len()];
-                let training = (&split.train[..], 0, "training");
-                let validation = (&split.validation[..], n, "validation");
-                let test = (&split.test[..], n + m, "test");
-                let (held_out, held_out_first, held_out_name) = first_large_enough([validation, training]);
-                let (test, test_first, test_name) = first_large_enough([test, validation, training]);
-                if held_out_name == "training" {
-                    warn!("there is no validation part: the best checkpoint is chosen on training points");
-                }
+                let (held_out, held_out_first, _) = held_out_part(&split);
+                let [training, validation, of_test] = parts(&split);
+                let (test, test_first, test_name) = first_large_enough([of_test, validation, training]);
                 let labels =
                     whole.labels.as_ref().map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
                 let reference = Reference::Data {
@@ -235,13 +233,8 @@ impl Problem {
         }
         let standardization = Standardization::fit(&train, Standardize::Global, false)?;
         let standardized = standardization.apply(&train);
-        let held_out = match split.validation.len() {
-            0 | 1 => {
-                warn!("there is no validation part: the best checkpoint is chosen on training points");
-                standardized.clone()
-            }
-            _ => standardization.apply(&part(&split.validation)),
-        };
+        let (held_out, ..) = held_out_part(&split);
+        let held_out = standardization.apply(&part(held_out));
         let (name, version) = (target.name, target.version);
         let problem = Self {
             data: DataRecord {
@@ -320,6 +313,22 @@ impl Problem {
 
 /// Rows of a data set, the number of rows in the parts before them, and the name of the part.
 type Part<'a> = (&'a [usize], usize, &'static str);
+
+/// The training, the validation and the test part.
+fn parts(split: &Split) -> [Part<'_>; 3] {
+    let [n, m] = [split.train.len(), split.validation.len()];
+    [(&split.train, 0, TRAINING), (&split.validation, n, "validation"), (&split.test, n + m, "test")]
+}
+
+/// The part that the best checkpoint is chosen on.
+fn held_out_part(split: &Split) -> Part<'_> {
+    let [training, validation, _] = parts(split);
+    let chosen = first_large_enough([validation, training]);
+    if chosen.2 == TRAINING {
+        warn!("there is no validation part: the best checkpoint is chosen on training points");
+    }
+    chosen
+}
 
 /// The first of these parts that has at least two points; else the last.
 fn first_large_enough<const N: usize>(parts: [Part; N]) -> Part {

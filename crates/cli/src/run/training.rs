@@ -13,7 +13,6 @@ use crate::interruption;
 use crate::methods::wiring::Wiring;
 use crate::progress::Progress;
 use crate::run::law::Law;
-use crate::run::opened::say_warnings;
 use crate::run::watch::Watch;
 use crate::run::{Ending, RunContext, RunView, outputs};
 
@@ -32,7 +31,7 @@ pub fn go_on<M: Method>(
 ) -> Result<Ending, Error> {
     let latest = directory.resume()?;
     if let Some(loaded) = &latest {
-        say_warnings(loaded);
+        loaded.say_warnings();
         info!("going on with {} at step {}", directory.path().display(), loaded.step);
     }
     let mut step = latest.as_ref().map_or(0, |loaded| loaded.step);

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::arguments::DensityArguments;
 use crate::error::{Error, Exit};
 use crate::interruption;
-use crate::methods::wiring;
+use crate::methods::open;
 use crate::methods::wiring::{Flags, OpenedFor};
 use crate::output_file;
 use crate::progress::Progress;
@@ -37,8 +37,8 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
         opened_for: OpenedFor::Densities,
         ..Flags::default()
     };
-    let (method, go_on) = (run.record.config.method.clone(), || !interruption::asked());
-    let run = run.into_trained(wiring(&method), &flags, None, &device, &go_on, context.quiet)?;
+    let go_on = || !interruption::asked();
+    let run = open(run, &flags, None, &device, &go_on, context.quiet)?;
     let names = ["log_density".to_owned(), "std_error".to_owned()];
     let mut progress = Progress::new(points.nrows() as u64, 0, "log-density", context.quiet);
     let mut writer = PointWriter::create(&arguments.out, format, 2, points.nrows() as u64, Some(&names))?;

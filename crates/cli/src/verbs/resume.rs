@@ -19,7 +19,6 @@ pub fn resume(arguments: &ResumeArguments, context: &Context) -> Result<Exit, Er
     let problem = Problem::new(&record.config)?;
     record.check_data(&problem.data)?;
     context.log_into(&directory)?;
-    let method = record.config.method.clone();
     let run = RunContext { record, problem, device, limits, quiet: context.quiet };
-    wiring(&method).train(&run, &mut directory).map(Ending::exit)
+    wiring(&run.record.config.method).train(&run, &mut directory).map(Ending::exit)
 }

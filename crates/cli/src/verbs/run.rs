@@ -46,9 +46,8 @@ pub fn run(arguments: &RunArguments, context: &Context) -> Result<Exit, Error> {
     directory.replace_config(&record.to_json()?)?;
     context.log_into(&directory)?;
     info!("training {} in {}", record.config.name, path.display());
-    let method = record.config.method.clone();
     let run = RunContext { record, problem, device, limits, quiet: context.quiet };
-    wiring(&method).train(&run, &mut directory).map(Ending::exit)
+    wiring(&run.record.config.method).train(&run, &mut directory).map(Ending::exit)
 }
 
 /// The config of the command line.

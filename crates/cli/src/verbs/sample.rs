@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::arguments::SampleArguments;
 use crate::error::{Error, Exit};
 use crate::interruption;
-use crate::methods::wiring;
+use crate::methods::open;
 use crate::methods::wiring::Flags;
 use crate::progress::Progress;
 use crate::run::opened::StoredRun;
@@ -32,9 +32,8 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     if is_png && arguments.count > MOST_IMAGES {
         return Err(Error::too_many_for_picture(arguments.count, MOST_IMAGES));
     }
-    let method = run.record.config.method.clone();
     let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };
-    let run = run.into_trained(wiring(&method), &flags, None, &device, &go_on, context.quiet)?;
+    let run = open(run, &flags, None, &device, &go_on, context.quiet)?;
     let mut progress = Progress::new(arguments.count, 0, "sampling", context.quiet);
     match format {
         Some(format) => {

@@ -375,40 +375,36 @@ impl ExpectationMaximization {
         if let Some(by_noise) = &by_noise {
             by_noise.add_to(&mut scatters, &means);
         }
-        let alive = |k: usize| counts[k] > LOST;
-        let pooled = (0..k).filter(|&k| alive(k)).fold(Array2::<f64>::zeros((d, d)), |sum, k| sum + &scatters[k]);
-        let pooled = pooled / (0..k).filter(|&k| alive(k)).map(|k| counts[k]).sum::<f64>();
+        let alive = |k: &usize| counts[*k] > LOST;
+        let total: f64 = (0..k).filter(alive).map(|k| counts[k]).sum();
+        let pooled = (0..k).filter(alive).fold(Array2::<f64>::zeros((d, d)), |sum, k| sum + &scatters[k]) / total;
         let nu = self.shrinkage;
         let bounded = |covariance: Array2<f64>| {
+            let covariance = match &observed.noise {
+                Some(noise) => covariance + noise,
+                None => covariance,
+            };
             let covariance = match self.covariance {
                 CovarianceKind::Diagonal => Array2::from_diag(&covariance.diag()),
                 CovarianceKind::Full | CovarianceKind::Tied => covariance,
-            };
-            let covariance = match &observed.noise {
-                Some(noise) if self.covariance == CovarianceKind::Diagonal => {
-                    covariance + Array2::from_diag(&noise.diag())
-                }
-                Some(noise) => covariance + noise,
-                None => covariance,
             };
             bounded_below(covariance, &observed.units)
         };
         let tied = (self.covariance == CovarianceKind::Tied).then(|| bounded(pooled.clone()));
         let covariances: Vec<Array2<f64>> = scatters
-            .par_iter_mut()
+            .into_par_iter()
             .enumerate()
-            .map(|(k, scatter)| match (&tied, counts[k] > LOST) {
+            .map(|(k, scatter)| match (&tied, alive(&k)) {
                 (Some(tied), _) => tied.clone(),
                 (None, false) => before.covariances[k].clone(),
-                (None, true) => bounded((&*scatter + &(&pooled * nu)) / (counts[k] + nu)),
+                (None, true) => bounded((scatter + &(&pooled * nu)) / (counts[k] + nu)),
             })
             .collect();
         means += &observed.centre;
-        for k in (0..k).filter(|&k| !alive(k)) {
+        for k in (0..k).filter(|k| !alive(k)) {
             means.row_mut(k).assign(&before.means.row(k));
         }
-        let total: f64 = (0..k).filter(|&k| alive(k)).map(|k| counts[k]).sum();
-        let weights = (0..k).map(|k| if alive(k) { counts[k] / total } else { 0.0 }).collect();
+        let weights = (0..k).map(|k| if alive(&k) { counts[k] / total } else { 0.0 }).collect();
         Moments { weights, means, covariances }
     }
 }

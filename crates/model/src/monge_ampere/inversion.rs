@@ -57,27 +57,25 @@ impl Inversion {
     pub fn solve(&self, potential: &dyn ConvexPotential, y: &Points, start: &Points) -> Preimages {
         assert_eq!((y.dim(), y.ncols()), (start.dim(), potential.dim()), "points of the potential's dimension");
         let n = y.nrows();
-        let mut points = start.clone();
-        let mut residuals = vec![f64::INFINITY; n];
+        let (mut points, mut residuals) = (start.clone(), vec![f64::INFINITY; n]);
         let mut open: Vec<usize> = (0..n).collect();
+        let mut active = Active::at(potential, start.clone(), y.clone());
         for step in 0..=self.steps {
-            let (x, target) = (points.select(Axis(0), &open), y.select(Axis(0), &open));
-            let active = Active::at(potential, &x, &target);
             for (row, &i) in open.iter().enumerate() {
+                points.row_mut(i).assign(&active.x.row(row));
                 residuals[i] = active.residuals[row];
             }
-            // A row whose residual is no number cannot be moved.
-            let unsolved = |row: &usize| active.residuals[*row] > self.tolerance && active.residuals[*row].is_finite();
-            let rows: Vec<usize> = (0..open.len()).filter(unsolved).collect();
+            // A row whose residual is no number cannot be moved, and one that has not moved never will.
+            let is_open = |row: &usize| {
+                let residual = active.residuals[*row];
+                residual > self.tolerance && residual.is_finite() && active.moved[*row]
+            };
+            let rows: Vec<usize> = (0..open.len()).filter(is_open).collect();
             if rows.is_empty() || step == self.steps {
                 break;
             }
-            let active = active.select(&rows);
             open = rows.iter().map(|&row| open[row]).collect();
-            let moved = active.step(potential);
-            for (row, &i) in open.iter().enumerate() {
-                points.row_mut(i).assign(&moved.row(row));
-            }
+            active = active.select(&rows).step(potential);
         }
         let failures = (0..n).filter(|&i| residuals[i].is_nan() || residuals[i] > self.tolerance).collect();
         Preimages { points, residuals, failures }
@@ -91,13 +89,16 @@ struct Active {
     /// `∇φ(x) - y`.
     gaps: Points,
     residuals: Vec<f64>,
+    /// Whether the last step led anywhere.
+    moved: Vec<bool>,
 }
 
 impl Active {
-    fn at(potential: &dyn ConvexPotential, x: &Points, y: &Points) -> Self {
-        let gaps = to_points(potential.gradient(tensor(x))) - y;
+    fn at(potential: &dyn ConvexPotential, x: Points, y: Points) -> Self {
+        let gaps = to_points(potential.gradient(tensor(&x))) - &y;
         let residuals = gaps.rows().into_iter().map(|gap| gap.dot(&gap).sqrt()).collect();
-        Self { x: x.clone(), y: y.clone(), gaps, residuals }
+        let moved = vec![true; x.nrows()];
+        Self { x, y, gaps, residuals, moved }
     }
 
     fn select(&self, rows: &[usize]) -> Self {
@@ -107,47 +108,41 @@ impl Active {
             y: choose(&self.y),
             gaps: choose(&self.gaps),
             residuals: rows.iter().map(|&row| self.residuals[row]).collect(),
+            moved: rows.iter().map(|&row| self.moved[row]).collect(),
         }
     }
 
-    /// The points after one damped Newton step.
-    fn step(&self, potential: &dyn ConvexPotential) -> Points {
+    /// The rows after one damped Newton step.
+    fn step(mut self, potential: &dyn ConvexPotential) -> Self {
         let directions =
             if potential.dim() <= EXPLICIT { self.by_hessians(potential) } else { self.by_products(potential) };
         let slopes: Vec<f64> = (&directions * &self.gaps).rows().into_iter().map(|row| row.sum()).collect();
-        let values = self.objectives(potential, &self.x, &self.y);
-        let mut moved = self.x.clone();
+        let values = objectives(potential, &self.x, &self.y);
         let mut open: Vec<usize> = (0..self.x.nrows()).collect();
         let mut length = 1.0;
         for _ in 0..HALVINGS {
             let choose = |points: &Points| points.select(Axis(0), &open);
-            let trial = choose(&self.x) + &(choose(&directions) * length);
-            let target = choose(&self.y);
-            let found = self.objectives(potential, &trial, &target);
-            let gaps = Self::at(potential, &trial, &target).residuals;
+            let trial = Self::at(potential, choose(&self.x) + &(choose(&directions) * length), choose(&self.y));
+            let found = objectives(potential, &trial.x, &trial.y);
             let mut rest = Vec::new();
             for (row, &i) in open.iter().enumerate() {
-                let falls = found[row] <= values[i] + ARMIJO * length * slopes[i] && gaps[row].is_finite();
-                if falls || gaps[row] <= 0.5 * self.residuals[i] {
-                    moved.row_mut(i).assign(&trial.row(row));
+                let residual = trial.residuals[row];
+                let falls = found[row] <= values[i] + ARMIJO * length * slopes[i] && residual.is_finite();
+                if falls || residual <= 0.5 * self.residuals[i] {
+                    self.x.row_mut(i).assign(&trial.x.row(row));
+                    self.gaps.row_mut(i).assign(&trial.gaps.row(row));
+                    self.residuals[i] = residual;
                 } else {
                     rest.push(i);
                 }
             }
-            if rest.is_empty() {
+            (open, length) = (rest, 0.5 * length);
+            if open.is_empty() {
                 break;
             }
-            (open, length) = (rest, 0.5 * length);
         }
-        moved
-    }
-
-    /// `φ(x) - x·y`, `[n]`.
-    fn objectives(&self, potential: &dyn ConvexPotential, x: &Points, y: &Points) -> Vec<f64> {
-        let values: Vec<f64> =
-            potential.value(tensor(x)).into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
-        let products = (x * y).rows().into_iter().map(|row| row.sum()).collect::<Vec<f64>>();
-        values.iter().zip(products).map(|(value, product)| value - product).collect()
+        open.into_iter().for_each(|i| self.moved[i] = false);
+        self
     }
 
     /// `-[∇²φ(x)]⁻¹(∇φ(x) - y)`; steepest descent where a Hessian is not positive definite.
@@ -208,6 +203,14 @@ impl Active {
         }
         direction
     }
+}
+
+/// `φ(x) - x·y`, `[n]`.
+fn objectives(potential: &dyn ConvexPotential, x: &Points, y: &Points) -> Vec<f64> {
+    let values: Vec<f64> =
+        potential.value(tensor(x)).into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+    let products = (x * y).rows().into_iter().map(|row| row.sum()).collect::<Vec<f64>>();
+    values.iter().zip(products).map(|(value, product)| value - product).collect()
 }
 
 fn tensor(points: &Points) -> Tensor<2> {

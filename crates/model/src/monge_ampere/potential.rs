@@ -1,5 +1,6 @@
 //! What a convex potential can be asked, whatever its form.
 
+use brenier_measure::host_tensor;
 use brenier_measure::linear_algebra::Cholesky;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -40,11 +41,5 @@ pub fn log_det_hessian(hessian: Tensor<3>) -> Vec<f64> {
 
 /// Host numbers as a tensor of the type and on the device of another.
 pub(super) fn like<const D: usize, const E: usize>(values: &[f64], shape: [usize; D], other: &Tensor<E>) -> Tensor<D> {
-    use burn::tensor::{DType, TensorData};
-    let options = (&other.device(), other.dtype());
-    if other.dtype() == DType::F64 {
-        Tensor::from_data(TensorData::new(values.to_vec(), shape), options)
-    } else {
-        Tensor::from_data(TensorData::new(values.iter().map(|&x| x as f32).collect::<Vec<f32>>(), shape), options)
-    }
+    host_tensor(values.to_vec(), shape, other.dtype(), &other.device())
 }

@@ -3,13 +3,11 @@
 use brenier_model::{DiffusionPlan, DiffusionSampler, ScoreNetwork, TrainedSampler};
 use burn::module::Module;
 use burn::tensor::Device;
-use tracing::{info, warn};
 
 use super::{DenoisingScoreMatching, NoisedBatch, TrainingConfig};
 use crate::error::TrainingError;
 use crate::fit::fit;
-use crate::method::{Files, Method, Observe, Scalars};
-use crate::run_directory::{CheckpointSelector, RunDirectory};
+use crate::method::{Files, Method, Observe, Scalars, starting_point};
 use crate::state::{TrainingState, averaged_model};
 
 /// A score network in training, with all that it is trained and judged on.
@@ -41,10 +39,7 @@ impl Method for ScoreMatching {
     fn start(&self) -> Result<Self::State, TrainingError> {
         let mut network = self.network.clone();
         if let Some(path) = &self.training.start_from {
-            let loaded = RunDirectory::open(path)?.load(CheckpointSelector::Best)?;
-            loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-            info!("starting from the averaged weights of {} at step {}", path.display(), loaded.step);
-            network = averaged_model(network.valid(), &loaded.files, 0)?.train();
+            network = averaged_model(network.valid(), &starting_point(path, "averaged weights")?.files, 0)?.train();
         }
         Ok(TrainingState::new(&self.training.fit(), network))
     }

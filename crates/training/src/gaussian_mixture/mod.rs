@@ -15,12 +15,10 @@ use brenier_measure::expectation_maximization::{ExpectationMaximization, KnownNo
 use brenier_measure::{MeasureError, Points};
 use brenier_model::{ExactSampler, TrainedSampler};
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
 
 use crate::error::TrainingError;
 use crate::fit::Flow;
-use crate::method::{Files, Method, Observe, Scalars};
-use crate::run_directory::{CheckpointSelector, RunDirectory};
+use crate::method::{Files, Method, Observe, Scalars, starting_point};
 use crate::source::Source;
 
 /// The file of a checkpoint.
@@ -162,14 +160,11 @@ impl Method for MixtureFit {
     fn start(&self) -> Result<MixtureState, TrainingError> {
         let mut moments = self.start_of(0);
         if let Some(path) = &self.config.start_from {
-            let loaded = RunDirectory::open(path)?.load(CheckpointSelector::Best)?;
-            loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
-            moments = MixtureState::from_files(&loaded.files)?.best().clone();
+            moments = MixtureState::from_files(&starting_point(path, "mixture")?.files)?.best().clone();
             let (found, expected) = (moments.weights.len(), self.config.components.sizes()[0]);
             if found != expected {
                 return Err(TrainingError::StartSize { path: path.display().to_string(), found, expected });
             }
-            info!("starting from the mixture of {} at step {}", path.display(), loaded.step);
         }
         let mut state = MixtureState {
             step: 0,

@@ -64,6 +64,13 @@ pub struct LoadedCheckpoint {
 }
 
 impl LoadedCheckpoint {
+    /// Logs what it was given with.
+    pub fn say_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
     pub(super) fn new(verified: Verified, mut warnings: Vec<String>) -> Self {
         let step = verified.manifest.step;
         if !verified.strangers.is_empty() {

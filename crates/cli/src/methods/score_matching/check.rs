@@ -4,7 +4,7 @@ use brenier_measure::NoiseSchedule;
 use brenier_training::{LearningRate, LossConfig, NoiseLevels, TrainingConfig};
 
 use super::config::{DenoisingScoreMatchingConfig, NoiseLevelsConfig};
-use crate::config::mistakes::{Mistakes, WHERE};
+use crate::config::mistakes::Mistakes;
 use crate::config::{Config, EvaluationConfig};
 
 /// Reports every mistake in the sections that score matching reads.
@@ -129,9 +129,7 @@ fn training(training: &TrainingConfig, mistakes: &mut Mistakes) {
     {
         mistakes.report(&format!("{path}.last"), format!("expected at most `peak`, {peak}, found {last}"));
     }
-    if let Some(start) = &training.start_from
-        && !start.is_dir()
-    {
-        mistakes.report("training.start_from", format!("there is no run directory {}; {WHERE}", start.display()));
+    if let Some(start) = &training.start_from {
+        mistakes.run_directory("training.start_from", start);
     }
 }
