@@ -26,6 +26,27 @@ pub struct BrenierMap {
     potential: Arc<dyn ConvexPotential>,
     reference: Arc<dyn Measure>,
     inversion: Inversion,
+    starts: Option<Starts>,
+}
+
+/// Points that an inversion may start from, with φ at each.
+#[derive(Clone)]
+struct Starts {
+    points: Points,
+    values: Vec<f64>,
+}
+
+impl Starts {
+    /// For every y the point that minimises `φ(c) - c·y`, which is the answer itself where c runs over all of space.
+    fn nearest(&self, y: &Points) -> Points {
+        let mut nearest = Points::zeros(y.dim());
+        for (products, mut start) in y.dot(&self.points.t()).rows().into_iter().zip(nearest.rows_mut()) {
+            let objectives = self.values.iter().zip(products).map(|(value, product)| value - product);
+            let best = objectives.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(i, _)| i);
+            start.assign(&self.points.row(best));
+        }
+        nearest
+    }
 }
 
 /// Rows in one pass of the potential.
@@ -39,7 +60,21 @@ impl BrenierMap {
     /// Where potential and reference have different dimensions.
     pub fn new(potential: Arc<dyn ConvexPotential>, reference: Arc<dyn Measure>, inversion: Inversion) -> Self {
         assert_eq!(potential.dim(), reference.dim(), "a potential and a reference in one space");
-        Self { potential, reference, inversion }
+        Self { potential, reference, inversion, starts: None }
+    }
+
+    /// The same map, whose inversions start from the best of these points, `[m, d]`: images of the reference, where they are known.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no point.
+    #[must_use]
+    pub fn with_starts(mut self, points: Points) -> Self {
+        assert!(points.nrows() > 0, "a point to start from");
+        let values = self.potential.value(to_tensor(&points, DType::F64, &Device::flex()));
+        let values = values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+        self.starts = Some(Starts { points, values });
+        self
     }
 
     /// φ.
@@ -59,9 +94,15 @@ impl BrenierMap {
         joined(&tiles, x.ncols())
     }
 
-    /// x with ∇φ(x) = y, `[n, d]`, from where y lies: a point that is not found is a failure and no point.
+    /// x with ∇φ(x) = y, `[n, d]`, from where y lies or the best of the starts: a point that is not found is a failure and no point.
     pub fn to_data(&self, y: &Points) -> Preimages {
-        self.to_data_from(y, y)
+        match &self.starts {
+            None => self.to_data_from(y, y),
+            Some(starts) => {
+                let tiles: Vec<Points> = tiles(y).into_par_iter().map(|tile| starts.nearest(&tile)).collect();
+                self.to_data_from(y, &joined(&tiles, y.ncols()))
+            }
+        }
     }
 
     /// The same from a start for every row: near the answer a step or two is enough.
@@ -208,6 +249,9 @@ mod tests {
             assert!((&back - &y).iter().all(|x| x.abs() < 1e-6), "d = {d}");
             let near = map.to_data_from(&y, &found.points);
             assert!(near.points == found.points, "a start at the answer stays there");
+            let started = map.clone().with_starts(map.to_data(&normals(50, d)).points).to_data(&y);
+            assert!(started.failures.is_empty());
+            assert!((&started.points - &found.points).iter().all(|x| x.abs() < 1e-6), "d = {d}");
         }
     }
 

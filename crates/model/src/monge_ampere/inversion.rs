@@ -3,8 +3,8 @@
 //! # Design
 //!
 //! The objective is strictly convex and has its minimum where `∇φ(x) = y`. A Newton direction comes from the Hessian up to [`EXPLICIT`]
-//! dimensions, above that from conjugate gradients; the step is halved until the objective falls as Armijo asks, or the residual itself
-//! halves (near the minimum the objective knows no more digits). Every row has a step of its own, and rows that have arrived leave the batch.
+//! dimensions, above that from conjugate gradients; the step is halved until the residual halves, or the objective falls as Armijo asks
+//! (near the minimum it knows no more digits). Every row has a step of its own, and rows that have arrived leave the batch.
 
 use brenier_measure::linear_algebra::Cholesky;
 use brenier_measure::{Points, to_points, to_tensor};
@@ -89,53 +89,76 @@ struct Active {
     /// `∇φ(x) - y`.
     gaps: Points,
     residuals: Vec<f64>,
+    /// `∇²φ(x)`, one matrix a row; none in dimensions without.
+    hessians: Vec<f64>,
     /// Whether the last step led anywhere.
     moved: Vec<bool>,
 }
 
 impl Active {
     fn at(potential: &dyn ConvexPotential, x: Points, y: Points) -> Self {
-        let gaps = to_points(potential.gradient(tensor(&x))) - &y;
+        let (gradient, hessians) = if potential.dim() <= EXPLICIT {
+            let (gradient, hessians) = potential.gradient_and_hessian(tensor(&x));
+            (gradient, hessians.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion"))
+        } else {
+            (potential.gradient(tensor(&x)), Vec::new())
+        };
+        let gaps = to_points(gradient) - &y;
         let residuals = gaps.rows().into_iter().map(|gap| gap.dot(&gap).sqrt()).collect();
         let moved = vec![true; x.nrows()];
-        Self { x, y, gaps, residuals, moved }
+        Self { x, y, gaps, residuals, hessians, moved }
     }
 
     fn select(&self, rows: &[usize]) -> Self {
         let choose = |points: &Points| points.select(Axis(0), rows);
+        let size = self.hessians.len() / self.x.nrows().max(1);
         Self {
             x: choose(&self.x),
             y: choose(&self.y),
             gaps: choose(&self.gaps),
             residuals: rows.iter().map(|&row| self.residuals[row]).collect(),
+            hessians: rows.iter().flat_map(|&row| &self.hessians[row * size..(row + 1) * size]).copied().collect(),
             moved: rows.iter().map(|&row| self.moved[row]).collect(),
         }
     }
 
+    /// Puts row `from` of another in the place of a row.
+    fn take(&mut self, row: usize, other: &Self, from: usize) {
+        let size = self.hessians.len() / self.x.nrows();
+        self.x.row_mut(row).assign(&other.x.row(from));
+        self.gaps.row_mut(row).assign(&other.gaps.row(from));
+        self.residuals[row] = other.residuals[from];
+        self.hessians[row * size..(row + 1) * size].copy_from_slice(&other.hessians[from * size..(from + 1) * size]);
+    }
+
     /// The rows after one damped Newton step.
+    ///
+    /// Nearly every full step halves the residual: the objective is asked only where one does not.
     fn step(mut self, potential: &dyn ConvexPotential) -> Self {
-        let directions =
-            if potential.dim() <= EXPLICIT { self.by_hessians(potential) } else { self.by_products(potential) };
+        let directions = if potential.dim() <= EXPLICIT { self.by_hessians() } else { self.by_products(potential) };
         let slopes: Vec<f64> = (&directions * &self.gaps).rows().into_iter().map(|row| row.sum()).collect();
-        let values = objectives(potential, &self.x, &self.y);
         let mut open: Vec<usize> = (0..self.x.nrows()).collect();
         let mut length = 1.0;
         for _ in 0..HALVINGS {
             let choose = |points: &Points| points.select(Axis(0), &open);
             let trial = Self::at(potential, choose(&self.x) + &(choose(&directions) * length), choose(&self.y));
-            let found = objectives(potential, &trial.x, &trial.y);
+            let (halved, asked): (Vec<usize>, Vec<usize>) =
+                (0..open.len()).partition(|&row| trial.residuals[row] <= 0.5 * self.residuals[open[row]]);
             let mut rest = Vec::new();
-            for (row, &i) in open.iter().enumerate() {
-                let residual = trial.residuals[row];
-                let falls = found[row] <= values[i] + ARMIJO * length * slopes[i] && residual.is_finite();
-                if falls || residual <= 0.5 * self.residuals[i] {
-                    self.x.row_mut(i).assign(&trial.x.row(row));
-                    self.gaps.row_mut(i).assign(&trial.gaps.row(row));
-                    self.residuals[i] = residual;
-                } else {
-                    rest.push(i);
+            if !asked.is_empty() {
+                let before =
+                    objectives(potential, &self.select(&asked.iter().map(|&row| open[row]).collect::<Vec<_>>()));
+                let after = objectives(potential, &trial.select(&asked));
+                for ((&row, before), after) in asked.iter().zip(before).zip(after) {
+                    let falls = after <= before + ARMIJO * length * slopes[open[row]];
+                    if falls && trial.residuals[row].is_finite() {
+                        self.take(open[row], &trial, row);
+                    } else {
+                        rest.push(open[row]);
+                    }
                 }
             }
+            halved.into_iter().for_each(|row| self.take(open[row], &trial, row));
             (open, length) = (rest, 0.5 * length);
             if open.is_empty() {
                 break;
@@ -146,17 +169,10 @@ impl Active {
     }
 
     /// `-[∇²φ(x)]⁻¹(∇φ(x) - y)`; steepest descent where a Hessian is not positive definite.
-    fn by_hessians(&self, potential: &dyn ConvexPotential) -> Points {
-        let d = potential.dim();
-        let hessians: Vec<f64> = potential
-            .gradient_and_hessian(tensor(&self.x))
-            .1
-            .into_data()
-            .convert::<f64>()
-            .try_to_vec()
-            .expect("f64 after conversion");
+    fn by_hessians(&self) -> Points {
+        let d = self.x.ncols();
         let mut directions = -&self.gaps;
-        for (mut direction, hessian) in directions.rows_mut().into_iter().zip(hessians.chunks(d * d)) {
+        for (mut direction, hessian) in directions.rows_mut().into_iter().zip(self.hessians.chunks(d * d)) {
             if let Some(cholesky) = Cholesky::of(hessian, d) {
                 cholesky.solve(direction.as_slice_mut().expect("rows are contiguous"));
             }
@@ -206,10 +222,10 @@ impl Active {
 }
 
 /// `φ(x) - x·y`, `[n]`.
-fn objectives(potential: &dyn ConvexPotential, x: &Points, y: &Points) -> Vec<f64> {
+fn objectives(potential: &dyn ConvexPotential, rows: &Active) -> Vec<f64> {
     let values: Vec<f64> =
-        potential.value(tensor(x)).into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
-    let products = (x * y).rows().into_iter().map(|row| row.sum()).collect::<Vec<f64>>();
+        potential.value(tensor(&rows.x)).into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+    let products = (&rows.x * &rows.y).rows().into_iter().map(|row| row.sum()).collect::<Vec<f64>>();
     values.iter().zip(products).map(|(value, product)| value - product).collect()
 }
 

@@ -84,6 +84,13 @@ impl Ridges {
         let ridges = softplus(at.arguments).reshape([n, self.knots.len()]) * widths;
         Tensor::cat(vec![x, quadratic, ridges], 1)
     }
+
+    /// The derivatives of the features behind the slopes along their own directions, so that `∇F_j = f_j u_g(j)`: `u_g·x` of the curvatures
+    /// and `ς((u_g·x - b)/s)` of the heights; `[n, d] -> [n, G], [n, G, K]`.
+    pub fn feature_slopes(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<3>) {
+        let at = At::new(self, &x);
+        (at.projections, activation::sigmoid(at.arguments))
+    }
 }
 
 /// `log(1 + eᵗ)`, without overflow or cancellation.
