@@ -75,6 +75,8 @@ pub enum Verb {
     Metrics(MetricsArguments),
     /// Write the log-density of given points under a run.
     Density(DensityArguments),
+    /// Carry given points through the map of a run: from its reference to the data, or back.
+    Transport(TransportArguments),
     /// Say where denoising a target, a data set or a run is hard: localization, curvature and multi-scale complexity.
     Localize(LocalizeArguments),
     /// Diffuse, then denoise: the forward chain from a target or any start, and back with its scores, beside the bounds.
@@ -219,6 +221,8 @@ pub enum InitMethod {
     DenoisingScoreMatching,
     /// A Gaussian mixture.
     GaussianMixture,
+    /// A Brenier map.
+    MongeAmpereLogistic,
 }
 
 /// `train sample`.
@@ -318,6 +322,25 @@ pub struct DensityArguments {
     /// The number of steps of the probability-flow ODE of a score network [default: 64].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub steps: Option<u32>,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `train transport`.
+#[derive(Debug, Args)]
+pub struct TransportArguments {
+    #[command(flatten)]
+    pub opened: Opened,
+    /// The points: a data file in the coordinates of the reference, or with `--inverse` in those of the training data.
+    #[arg(long = "in", value_name = "FILE")]
+    pub input: PathBuf,
+    /// The file to write: .npy or .csv, an image a point. An existing file is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// From the data to the reference.
+    #[arg(long)]
+    pub inverse: bool,
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub json: bool,

@@ -219,6 +219,12 @@ impl Error {
             .hint("ask a run of a method that has one, such as `denoising_score_matching`")
     }
 
+    /// A run whose law is given by no map.
+    pub fn run_without_map(run: &str) -> Self {
+        Self::bad_input(format!("the law of the run {run} is given by no map of a reference"))
+            .hint("ask a run of a method that learns one, such as `monge_ampere_logistic`")
+    }
+
     /// Data that no number type holds.
     pub fn unusable_range(what: &str) -> Self {
         Self::bad_input(format!("the mean or the spread of {what} is no finite number"))
@@ -341,6 +347,9 @@ impl From<TrainingError> for Error {
                 Ok(own) => *own,
                 Err(other) => Self::new(Exit::Failed, other),
             },
+            TrainingError::ConstantColumn { .. } => {
+                Self::bad_input(error).hint("leave it out of `columns`, or give the data set `noise` of its own")
+            }
             other => Self::bad_input(other),
         }
     }

@@ -53,6 +53,10 @@ pub enum Purpose {
     Drawn = 18,
     /// Starts of a mixture that is fitted.
     MixtureStart = 19,
+    /// Points of a reference that a map is learnt from.
+    Pool = 20,
+    /// Directions of a ridge sum, and the draws that its knots fit.
+    Ridges = 21,
 }
 
 /// All words of one (seed, purpose).

@@ -55,6 +55,15 @@ pub enum TrainingError {
         /// How many are asked for.
         expected: usize,
     },
+    /// A column without variation has no density to learn.
+    #[error("column {column} of the training points does not vary, so their law has no density")]
+    ConstantColumn {
+        /// Which, from 0.
+        column: usize,
+    },
+    /// A reference without a density.
+    #[error("the reference has no density: one of its covariances is singular")]
+    NoReferenceDensity,
     /// What the observer of the loop reported.
     #[error(transparent)]
     Observer(Box<dyn std::error::Error + Send + Sync>),

@@ -3,7 +3,8 @@
 //! - [`Method`]: a way to learn a law, whichever;
 //! - [`Source`]: where training points come from;
 //! - [`fit()`]: the loop, which reads top to bottom;
-//! - [`denoising_score_matching`]: what a score network minimises; [`gaussian_mixture`]: a mixture that is fitted;
+//! - [`denoising_score_matching`]: what a score network minimises; [`gaussian_mixture`]: a mixture that is fitted; [`monge_ampere`]: Brenier
+//!   maps;
 //! - [`ema`], [`optimizer`], [`learning_rate`], [`gradients`]: the parts of an update;
 //! - [`state`]: what a run carries from step to step;
 //! - [`run_directory`]: how a run survives being killed;
@@ -17,6 +18,7 @@ pub mod gaussian_mixture;
 pub mod gradients;
 pub mod learning_rate;
 pub mod method;
+pub mod monge_ampere;
 pub mod optimizer;
 pub mod parameters;
 pub mod run_directory;
@@ -33,6 +35,7 @@ pub use fit::{FitConfig, Flow, Objective, StepReport, fit};
 pub use gaussian_mixture::{Components, GaussianMixtureConfig, MixtureFit};
 pub use learning_rate::LearningRate;
 pub use method::{Files, Method, Observe, Scalars};
+pub use monge_ampere::logistic::{MongeAmpereLogistic, MongeAmpereLogisticConfig};
 pub use optimizer::{Optimizer, OptimizerConfig};
 pub use source::{InstanceNoise, Source};
 pub use state::{Progress, TrainingState, averaged_model};

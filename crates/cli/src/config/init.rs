@@ -7,8 +7,8 @@ use brenier_measure::data::{DataError, DataSetConfig, SplitConfig};
 use brenier_measure::expectation_maximization::CovarianceKind;
 use brenier_model::{Activation, NetworkConfig, Preconditioning};
 use brenier_training::{
-    Components, EmaConfig, GaussianMixtureConfig, LearningRate, LossConfig, NoiseLevels, OptimizerConfig,
-    TrainingConfig, Weighting,
+    Components, EmaConfig, GaussianMixtureConfig, LearningRate, LossConfig, MongeAmpereLogisticConfig, NoiseLevels,
+    OptimizerConfig, TrainingConfig, Weighting,
 };
 
 use super::{Config, EvaluationConfig, MethodConfig, OutputConfig};
@@ -77,6 +77,10 @@ pub fn init(path: &Path, method: InitMethod) -> Result<String, DataError> {
             });
             // A fit takes tens of steps.
             (method, None, OutputConfig { log_every: 1, checkpoint_every: 100, ..OutputConfig::default() })
+        }
+        InitMethod::MongeAmpereLogistic => {
+            let method = MethodConfig::MongeAmpereLogistic(MongeAmpereLogisticConfig::default());
+            (method, None, OutputConfig { log_every: 1, checkpoint_every: 10, ..OutputConfig::default() })
         }
     };
     let mut config = Config {

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use brenier_measure::TargetConfig;
 use brenier_model::{GridConfig, SamplerConfig};
-use brenier_training::{GaussianMixtureConfig, TrainingConfig};
+use brenier_training::{GaussianMixtureConfig, MongeAmpereLogisticConfig, TrainingConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,6 +76,8 @@ pub enum MethodConfig {
     DenoisingScoreMatching(DenoisingScoreMatchingConfig),
     /// A Gaussian mixture is fitted to points by expectation and maximisation.
     GaussianMixture(GaussianMixtureConfig),
+    /// A Brenier map between a reference and the target is learnt from samples by logistic regression.
+    MongeAmpereLogistic(MongeAmpereLogisticConfig),
     /// The smallest method there is.
     #[cfg(test)]
     #[schemars(skip)]

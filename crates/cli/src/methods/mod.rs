@@ -4,6 +4,7 @@ pub mod gaussian_mixture;
 #[cfg(test)]
 pub mod gaussian_moments;
 mod localized;
+pub mod monge_ampere_logistic;
 mod sampling;
 pub mod score_matching;
 pub mod wiring;
@@ -26,6 +27,7 @@ pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
     match method {
         MethodConfig::DenoisingScoreMatching(config) => config,
         MethodConfig::GaussianMixture(config) => config,
+        MethodConfig::MongeAmpereLogistic(config) => config,
         #[cfg(test)]
         MethodConfig::GaussianMoments(config) => config,
     }

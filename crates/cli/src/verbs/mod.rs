@@ -12,6 +12,7 @@ mod resume;
 mod run;
 mod sample;
 mod schema;
+mod transport;
 
 use brenier_training::run_directory::RunDirectory;
 use burn::tensor::Device;
@@ -43,6 +44,7 @@ pub fn execute(verb: Verb, context: &Context) -> Result<Exit, Error> {
         Verb::Evaluate(arguments) => evaluate::evaluate(&arguments, context),
         Verb::Metrics(arguments) => metrics::metrics(&arguments, context),
         Verb::Density(arguments) => density::density(&arguments, context),
+        Verb::Transport(arguments) => transport::transport(&arguments, context),
         Verb::Localize(arguments) => localize::localize(&arguments, context),
         Verb::Chain(arguments) => chain::chain(&arguments, context),
         Verb::Check(arguments) => check::check(&arguments, context),

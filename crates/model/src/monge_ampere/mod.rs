@@ -5,12 +5,14 @@
 
 mod brenier_map;
 mod inversion;
+mod map_sampler;
 mod potential;
 mod quadratic;
 mod ridge_sum;
 
 pub use brenier_map::BrenierMap;
 pub use inversion::{Inversion, Preimages};
+pub use map_sampler::MapSampler;
 pub use potential::{ConvexPotential, log_det_hessian};
 pub use quadratic::QuadraticPotential;
 pub use ridge_sum::{RidgeSum, Ridges};

@@ -15,11 +15,13 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, activation};
 use ndarray::{Array2, s};
+use serde::{Deserialize, Serialize};
 
 use super::potential::{ConvexPotential, like};
 
 /// The ridges of a sum, which stay the same while their coefficients change.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ridges {
     /// Unit vectors u, `[G, d]`.
     pub directions: Array2<f64>,

@@ -1,0 +1,100 @@
+//! Algorithm 1 of the parabolic Monge-Ampère equation: from its section of a config to a method, and from a checkpoint to a map.
+
+use brenier_model::TrainedSampler;
+use brenier_training::monge_ampere::logistic::MongeAmpereState;
+use brenier_training::monge_ampere::reference::ReferenceConfig;
+use brenier_training::run_directory::LockedRunDirectory;
+use brenier_training::{Files, MongeAmpereLogistic, MongeAmpereLogisticConfig};
+use burn::tensor::Device;
+use serde_json::{Value, json};
+use tracing::warn;
+
+use crate::config::mistakes::Mistakes;
+use crate::config::{Config, MethodConfig};
+use crate::error::Error;
+use crate::methods::wiring::{Flags, Length, ProgressPlot, Wiring};
+use crate::run::training::go_on;
+use crate::run::{Ending, RunContext, RunView};
+
+/// The name of the method in a config.
+const NAME: &str = "monge_ampere_logistic";
+
+/// The method of a run.
+fn method(config: &MongeAmpereLogisticConfig, run: &RunView) -> Result<MongeAmpereLogistic, Error> {
+    let problem = run.problem.expect("a run in training has its data at hand");
+    let samples = problem.samples("the points of `monge_ampere_logistic`")?;
+    let (source, held_out) = (samples.source.clone(), samples.held_out.clone());
+    Ok(MongeAmpereLogistic::new(config.clone(), source, held_out, run.record.config.seed)?)
+}
+
+impl Wiring for MongeAmpereLogisticConfig {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn check(&self, _: &Config, mistakes: &mut Mistakes) {
+        if let ReferenceConfig::FittedMixture(mixture) = &self.reference
+            && mixture.start_from.is_some()
+        {
+            let path = "method.monge_ampere_logistic.reference.fitted_mixture.start_from";
+            mistakes.report(path, "a reference is fitted anew; leave it out".to_owned());
+        }
+    }
+
+    fn length(&self, _: &Config) -> Length {
+        Length { steps: self.stages, is_bound: self.patience.is_some(), key: "method.monge_ampere_logistic.stages" }
+    }
+
+    /// How many stages there are, where the step size does not depend on it, and which potential is taken.
+    fn may_change(&self, path: &str, old: &Config, new: &Config) -> bool {
+        let is_free = |config: &Config| match &config.method {
+            MethodConfig::MongeAmpereLogistic(method) => method.step_size.is_independent_of_length(),
+            _ => false,
+        };
+        match path.strip_prefix("method.monge_ampere_logistic.") {
+            Some("stages") => is_free(old) && is_free(new),
+            Some(key) => matches!(key, "patience" | "iterate"),
+            None => false,
+        }
+    }
+
+    fn changeable(&self) -> Option<&'static str> {
+        Some("`patience`, `iterate` and, under a step size that does not depend on it, `stages`")
+    }
+
+    fn model(&self) -> Value {
+        json!({ NAME: self })
+    }
+
+    fn rehearse(&self, run: &RunView) -> Result<(), Error> {
+        method(self, run).map(drop)
+    }
+
+    fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
+        if run.device != Device::flex() {
+            warn!("a map is learnt in f64 on the CPU, whatever the device");
+        }
+        go_on(run, self, directory, |view| method(self, view))
+    }
+
+    fn cure(&self) -> &'static str {
+        "Look for points that are far from all others, take the step `newton` or a smaller `step_size`, or raise `ridges.floor`"
+    }
+
+    fn open(&self, _: &RunView, files: &Files, _: &Flags) -> Result<Box<dyn TrainedSampler>, Error> {
+        Ok(Box::new(MongeAmpereState::from_files(files)?.sampler(self.iterate)))
+    }
+
+    fn progress_plot(&self) -> ProgressPlot {
+        ProgressPlot {
+            title: "Negative log-likelihood of held-out points",
+            y: "nats a point, in standardised coordinates",
+            log_y: false,
+            lines: &[
+                ("last potential", "held_out_nll_last"),
+                ("mean potential", "held_out_nll_average"),
+                ("moving average", "held_out_nll_ema"),
+            ],
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The law that a Brenier map makes of its reference.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use brenier_measure::{Points, Purpose, Sample, Stream, to_tensor};
+use burn::tensor::{DType, Device, Tensor};
+use serde_json::json;
+
+use super::brenier_map::BrenierMap;
+use crate::log_density::LogDensity;
+use crate::samplers::SamplerError;
+use crate::trained_sampler::{Facts, TrainedSampler, TransportMap};
+
+/// `x = (∇φ)⁻¹(y)`, y from the reference, with its exact density; in f64 on the CPU.
+pub struct MapSampler {
+    map: BrenierMap,
+    reference: Arc<dyn Sample>,
+}
+
+impl MapSampler {
+    /// A map with the draws of its reference.
+    pub fn new(map: BrenierMap, reference: Arc<dyn Sample>) -> Self {
+        Self { map, reference }
+    }
+
+    /// The map.
+    pub fn brenier_map(&self) -> &BrenierMap {
+        &self.map
+    }
+}
+
+impl TrainedSampler for MapSampler {
+    fn dim(&self) -> usize {
+        self.reference.dim()
+    }
+
+    fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
+        if !go_on() {
+            return Err(SamplerError::Interrupted);
+        }
+        let first = indices.start;
+        let y = self.reference.sample(&Stream::new(seed, Purpose::Reference), 0, indices);
+        let found = self.map.to_data(&y);
+        match found.failures.first() {
+            Some(&row) => Err(SamplerError::NotInverted { index: first + row as u64, residual: found.residuals[row] }),
+            None => Ok(to_tensor(&found.points, DType::F64, &Device::flex())),
+        }
+    }
+
+    /// Where the Hessian is not positive definite there is no density, and the value is NaN and not valid.
+    fn log_density(&self, x: &Points, _seed: u64, _first_index: u64) -> Result<LogDensity, SamplerError> {
+        let values = self.map.log_density(x);
+        let valid = values.iter().map(|value| value.is_finite()).collect();
+        Ok(LogDensity { valid, ..LogDensity::exact(values) })
+    }
+
+    fn map(&self) -> Option<&dyn TransportMap> {
+        Some(&self.map)
+    }
+
+    fn settings(&self) -> Facts {
+        Facts(vec![("sampler", json!("brenier_map"))])
+    }
+}

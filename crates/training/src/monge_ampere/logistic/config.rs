@@ -1,0 +1,76 @@
+//! The choices of Algorithm 1.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::monge_ampere::reference::ReferenceConfig;
+use crate::monge_ampere::{Iterate, PoolConfig, RidgesConfig, StepSize};
+
+/// A Brenier map between a reference and data, from samples alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MongeAmpereLogisticConfig {
+    /// The reference, to which the gradient of the potential carries the data.
+    pub reference: ReferenceConfig,
+    /// The family of the potential.
+    pub ridges: RidgesConfig,
+    /// How a stage learns which way to go.
+    pub step: Step,
+    /// How far it goes.
+    pub step_size: StepSize,
+    /// The number of stages.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub stages: u64,
+    /// So many stages without a potential that held-out points find more likely end the training. Null: all stages are done.
+    #[schemars(range(min = 1))]
+    pub patience: Option<u64>,
+    /// The sampler's points at a stage.
+    pub pool: PoolConfig,
+    /// Points of the data in one logistic regression; of a target that is drawn afresh, the draws of one stage.
+    #[schemars(range(min = 64, max = 10_000_000))]
+    pub batch: usize,
+    /// The penalty λ of the logistic regression, in units of the variances of the features.
+    #[schemars(range(min = 0.0))]
+    pub penalty: f64,
+    /// The decay of the moving average of the potentials, a stage.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub ema: f64,
+    /// The stages that the mean of the potentials leaves out: those of the way there.
+    pub average_after: u64,
+    /// Which potential the law of the run is.
+    pub iterate: Iterate,
+}
+
+impl Default for MongeAmpereLogisticConfig {
+    fn default() -> Self {
+        Self {
+            reference: ReferenceConfig::default(),
+            ridges: RidgesConfig::default(),
+            step: Step::default(),
+            step_size: StepSize::default(),
+            stages: 60,
+            patience: Some(20),
+            pool: PoolConfig::default(),
+            batch: 8000,
+            penalty: 0.01,
+            ema: 0.7,
+            average_after: 10,
+            iterate: Iterate::default(),
+        }
+    }
+}
+
+/// How a stage moves `φ = ½ε|x|² + θ·F(x)` within the box that keeps it convex.
+///
+/// m is the mean of the features F over the data, m_ρ over the sampler; C their covariance, `K = E_ρ[∇Fᵀ(∇²φ)⁻¹∇F]` the Hessian of the semi-dual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The paper's: h by logistic regression, `θ ← θ + ηw`. Near the end it is gradient descent on the semi-dual in the metric C.
+    Logistic,
+    /// Logistic regression with the penalty `¼η E_ρ[∇hᵀ(∇²φ)⁻¹∇h]`, `θ ← θ + ηw`: for every η.
+    SemiImplicit,
+    /// `θ ← θ + (C/η + K)⁻¹(m_ρ - m)`: the semi-implicit step to leading order, without a regression; damped Newton on the semi-dual.
+    #[default]
+    Newton,
+}

@@ -1,0 +1,554 @@
+//! Algorithm 1: a Brenier map from samples, by logistic regression. Deb and Liang (2504.09279).
+//!
+//! A stage k, in the dual coordinates φ = ψ* (`∇φ` carries the data to the reference, and `∇φ*` is the sampler):
+//!
+//! ```text
+//! sampling step     x'_i = ∇φ_k*(y_i),  y_i from the reference
+//! learning step     h_k  = argmin_h  E log(1 + e^{h(x)}) + E log(1 + e^{-h(x')}),  x from the data:  h_k → log(ρ_k/e^{-f})
+//! network update    φ_{k+1} = φ_k + η_k h_k
+//! ```
+//!
+//! # Design
+//!
+//! h is linear in fixed features, so that the update is an addition of coefficients. Every stage is a step downhill on the semi-dual
+//! ([`semi_dual`](super::semi_dual)); the three [steps](Step) differ in its metric alone. All of them end where the features have
+//! equal means under sampler and data, and there the logistic loss is log 4, however far the laws may still be apart: it certifies nothing, and
+//! the potential is chosen by the negative log-likelihood of held-out points.
+
+mod config;
+mod discriminator;
+
+pub use config::{MongeAmpereLogisticConfig, Step};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use brenier_measure::expectation_maximization::Moments;
+use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream};
+use brenier_model::TrainedSampler;
+use brenier_model::monge_ampere::{BrenierMap, Inversion, MapSampler, RidgeSum, Ridges};
+use brenier_transport::{Cloud, Cost, exact};
+use ndarray::{Array1, Array2, Axis, s};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use self::discriminator::LogisticRegression;
+use super::box_program;
+use super::iterates::{Best, Iterate, Iterates};
+use super::pool::{Inverted, Pool};
+use super::reference::ReferenceConfig;
+use super::semi_dual::{self, Curvature, FeatureMeans};
+use crate::error::TrainingError;
+use crate::fit::Flow;
+use crate::method::{Files, Method, Observe, Scalars};
+use crate::source::{InstanceNoise, Source};
+
+/// The file of a checkpoint.
+const STATE: &str = "state.json";
+
+/// The factor by which a step is shortened that goes too far, and how often.
+const SHORTER: f64 = 0.4;
+const SHORTENINGS: usize = 7;
+
+/// So many stages one after the other that find no step end the training as diverged.
+const MOST_REFUSED: u64 = 8;
+
+/// The share of the pool that must be inverted to this residual for a step to count.
+const INVERTED: (f64, f64) = (0.98, 1e-2);
+
+/// Pairs whose exact transport is compared with the map's.
+const ASSIGNED: usize = 512;
+
+/// Points whose Hessians are looked at for their least eigenvalue.
+const EIGENVALUES: usize = 1000;
+
+/// Points from which inversions of the finished map start.
+const STARTS: usize = 1024;
+
+/// Points that ridges and the metric of the features are computed from.
+const FIRST: usize = 20_000;
+
+/// A logistic loss below this has a discriminator that nothing can be learnt from.
+const SATURATED: f64 = 0.05;
+
+/// An E|x - y|² above that of the exact assignment by more than this share is that of no optimal map.
+const NOT_OPTIMAL: f64 = 0.01;
+
+/// Algorithm 1 with its data at hand.
+pub struct MongeAmpereLogistic {
+    config: MongeAmpereLogisticConfig,
+    source: Source,
+    held_out: Points,
+    seed: u64,
+    /// What was warned of already.
+    warned: Mutex<BTreeSet<&'static str>>,
+}
+
+/// How far the flow has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MongeAmpereState {
+    /// The stages that are done.
+    step: u64,
+    /// The reference e^{-g}.
+    reference: Moments,
+    /// The ridges, whose coefficients are learnt.
+    ridges: Ridges,
+    /// The potentials.
+    iterates: Iterates,
+    /// η of the next stage.
+    step_size: f64,
+    /// Stages one after the other that found no step.
+    refused: u64,
+    /// Means over the points of the data that were seen.
+    data: FeatureMeans,
+    /// The sampler's points.
+    pool: Pool,
+    /// The semi-dual after the last stage.
+    semi_dual: Option<f64>,
+    /// What the last stage said.
+    #[serde(skip)]
+    said: Scalars,
+}
+
+impl MongeAmpereState {
+    /// The state that a checkpoint holds.
+    ///
+    /// # Errors
+    ///
+    /// A missing file, or one of another method.
+    pub fn from_files(files: &Files) -> Result<Self, TrainingError> {
+        let bytes = files.get(STATE).ok_or_else(|| TrainingError::MissingFile { file: STATE.into() })?;
+        let foreign = |reason: String| TrainingError::ForeignWeights { file: STATE.into(), reason };
+        let state: Self = serde_json::from_slice(bytes).map_err(|error| foreign(error.to_string()))?;
+        state.reference.mixture()?;
+        let known = [&state.iterates.last, &state.iterates.average, &state.iterates.ema];
+        let best = state.iterates.best.iter().map(|best| &best.coefficients);
+        if known
+            .into_iter()
+            .chain(best)
+            .any(|theta| RidgeSum::new(Arc::new(state.ridges.clone()), theta.clone()).is_none())
+        {
+            return Err(foreign("its coefficients are none of its ridges".to_owned()));
+        }
+        Ok(state)
+    }
+
+    /// The map of the potential that is asked for.
+    fn map(&self, ridges: &Arc<Ridges>, reference: &Arc<GaussianMixture>, coefficients: &[f64]) -> BrenierMap {
+        let potential =
+            RidgeSum::new(ridges.clone(), coefficients.to_vec()).expect("a convex combination of convex sums");
+        BrenierMap::new(Arc::new(potential), reference.clone(), Inversion::default())
+    }
+
+    fn mixture(&self) -> Arc<GaussianMixture> {
+        Arc::new(self.reference.mixture().expect("checked at the start"))
+    }
+
+    /// The law of the potential that is asked for.
+    pub fn sampler(&self, iterate: Iterate) -> MapSampler {
+        let (ridges, reference) = (Arc::new(self.ridges.clone()), self.mixture());
+        let starts = self.pool.x.slice(s![..self.pool.x.nrows().min(STARTS), ..]).to_owned();
+        let map = self.map(&ridges, &reference, self.iterates.of(iterate)).with_starts(starts);
+        MapSampler::new(map, reference)
+    }
+}
+
+/// What all stages of a run share.
+struct Setting {
+    ridges: Arc<Ridges>,
+    reference: Arc<GaussianMixture>,
+    /// Points of the data, where they stay the same.
+    rows: Option<Arc<Points>>,
+    /// The covariance C of the features.
+    covariance: Array2<f64>,
+    /// The bounds of θ, `[p]`.
+    lower: Array1<f64>,
+}
+
+/// What a stage learnt: the step `η_k h_k` in coefficients.
+struct Learnt {
+    step: Array1<f64>,
+    /// The logistic loss on points that were not fitted, where there is a discriminator.
+    loss: Option<f64>,
+}
+
+/// A step that was taken.
+struct Taken {
+    potential: RidgeSum,
+    inverted: Inverted,
+    /// J after it.
+    value: f64,
+    /// The share of the step.
+    length: f64,
+    /// The least eigenvalue of the Hessian over the pool.
+    least_eigenvalue: f64,
+}
+
+impl MongeAmpereLogistic {
+    /// Algorithm 1 for the points of a source.
+    ///
+    /// # Errors
+    ///
+    /// A column that does not vary, and a given reference that is none in this dimension.
+    pub fn new(
+        config: MongeAmpereLogisticConfig,
+        source: Source,
+        held_out: Points,
+        seed: u64,
+    ) -> Result<Self, TrainingError> {
+        let method = Self { config, source, held_out, seed, warned: Mutex::default() };
+        let points = method.first_points();
+        let noise = method.noise(points.ncols());
+        if let Some(column) = constant_column(&points, &noise) {
+            return Err(TrainingError::ConstantColumn { column });
+        }
+        if !matches!(method.config.reference, ReferenceConfig::FittedMixture(_)) {
+            method.config.reference.build(&points, &noise, &method.held_out, seed)?;
+        }
+        Ok(method)
+    }
+
+    /// Points of the data for what is chosen before the first stage, without their noise.
+    fn first_points(&self) -> Points {
+        match &self.source {
+            Source::Rows { points, .. } => points.slice(s![..points.nrows().min(FIRST), ..]).to_owned(),
+            Source::Fresh { .. } => self.source.sample(&Stream::new(self.seed, Purpose::Ridges), 1, 0..FIRST as u64),
+        }
+    }
+
+    /// The noise that belongs to the data.
+    fn noise(&self, dim: usize) -> InstanceNoise {
+        match &self.source {
+            Source::Rows { noise, .. } => noise.clone(),
+            Source::Fresh { .. } => InstanceNoise {
+                sd: 0.0,
+                coordinates: brenier_measure::data::Standardization {
+                    shift: vec![0.0; dim],
+                    scale: vec![1.0; dim],
+                    whitening: None,
+                },
+            },
+        }
+    }
+
+    fn setting(&self, state: &MongeAmpereState) -> Setting {
+        let ridges = Arc::new(state.ridges.clone());
+        let points = self.first_points();
+        let points = self.noise(points.ncols()).added_in(0, self.seed, points);
+        let first = points.slice(s![..points.nrows().min(self.config.batch), ..]).to_owned();
+        let rows = match &self.source {
+            Source::Rows { points, noise } if noise.sd == 0.0 => Some(points.clone()),
+            _ => None,
+        };
+        let (p, free) = (ridges.count(), ridges.free());
+        Setting {
+            covariance: semi_dual::covariance(&ridges, &first),
+            lower: Array1::from_shape_fn(p, |j| if j < free { f64::NEG_INFINITY } else { 0.0 }),
+            reference: state.mixture(),
+            rows,
+            ridges,
+        }
+    }
+
+    /// Points of the data for one stage: all of them where there are no others, else others at every stage.
+    fn data_of(&self, stage: u64) -> Points {
+        match &self.source {
+            Source::Rows { points, noise } => noise.added_in(stage, self.seed, points.as_ref().clone()),
+            Source::Fresh { .. } => {
+                let count = self.config.batch as u64;
+                self.source.sample(&Stream::new(self.seed, Purpose::Batch), stage, 0..count)
+            }
+        }
+    }
+
+    /// One stage of Algorithm 1.
+    fn stage(&self, state: &mut MongeAmpereState, setting: &Setting) -> Result<(), TrainingError> {
+        let stage = state.step;
+        let potential = self.potential(setting, &state.iterates.last);
+        let fresh = setting.rows.is_none().then(|| self.data_of(stage));
+        if let Some(points) = &fresh
+            && stage > 0
+        {
+            state.data.join(&FeatureMeans::of(&setting.ridges, points), (stage + 1) as f64);
+        }
+        // Sampling step: x' = ∇φ_k*(y).
+        if stage > 0 {
+            state.pool.renew(&self.config.pool, stage, setting.reference.as_ref(), &potential, self.seed);
+        }
+        // Learning step: η_k h_k.
+        let curvature = Curvature::of(&potential, &state.pool.x);
+        let data = fresh.as_ref().or(setting.rows.as_deref()).expect("rows that stay, or fresh ones");
+        let learnt = self.learn(state, setting, &potential, &curvature, data);
+        // Network update: φ_{k+1} = φ_k + η_k h_k.
+        let before = semi_dual::value(&potential, &state.data, &state.pool.y, &state.pool.x);
+        let least = curvature.least_eigenvalue(EIGENVALUES);
+        let taken = learnt.as_ref().and_then(|learnt| self.update(state, setting, &learnt.step, before, least));
+        let step_size = state.step_size;
+        let length = taken.as_ref().map_or(0.0, |taken| taken.length);
+        state.refused = if taken.is_some() { 0 } else { state.refused + 1 };
+        if taken.is_none()
+            && (!before.is_finite() || !self.config.step_size.is_adaptive() || state.refused >= MOST_REFUSED)
+        {
+            return Err(TrainingError::Diverged {
+                what: "semi-dual",
+                value: if before.is_finite() { f64::NAN } else { before },
+                step: stage,
+                last_finite: state.semi_dual,
+            });
+        }
+        let loss = learnt.and_then(|learnt| learnt.loss);
+        let residual = taken.as_ref().map(|taken| taken.inverted.quantile(1.0));
+        let (value, least) = taken.as_ref().map_or((before, least), |taken| (taken.value, taken.least_eigenvalue));
+        let coefficients = match taken {
+            Some(taken) => {
+                state.pool.x = taken.inverted.x;
+                taken.potential.coefficients().to_vec()
+            }
+            None => state.iterates.last.clone(),
+        };
+        state.iterates.push(coefficients, stage >= self.config.average_after, self.config.ema);
+        state.step += 1;
+        state.step_size = self.config.step_size.after(step_size, length, state.step, self.config.stages);
+        state.semi_dual = Some(value);
+        let judged = self.judge(state, setting);
+        let gap = optimality_gap(&state.pool);
+        self.warn_of(loss, gap);
+        state.said = Scalars::new();
+        state.said.extend(loss.map(|loss| ("logistic_loss", loss)));
+        state.said.push(("semi_dual", value));
+        state.said.extend(judged);
+        state.said.extend([("step_size", step_size), ("step_share", length), ("least_eigenvalue", least)]);
+        state.said.extend(residual.map(|residual| ("inversion_residual", residual)));
+        state.said.extend(gap.map(|gap| ("optimality_gap", gap)));
+        Ok(())
+    }
+
+    fn potential(&self, setting: &Setting, coefficients: &[f64]) -> RidgeSum {
+        RidgeSum::new(setting.ridges.clone(), coefficients.to_vec()).expect("coefficients in the box")
+    }
+
+    /// `η_k h_k`; `None` where numbers are no longer finite.
+    fn learn(
+        &self,
+        state: &MongeAmpereState,
+        setting: &Setting,
+        potential: &RidgeSum,
+        curvature: &Curvature,
+        data: &Points,
+    ) -> Option<Learnt> {
+        let (ridges, x, eta) = (&setting.ridges, &state.pool.x, state.step_size);
+        let sampler = FeatureMeans::of(ridges, x).features;
+        let theta = Array1::from(potential.coefficients().to_vec());
+        let bounds = ndarray::Zip::from(&setting.lower).and(&theta).map_collect(|&l, &t| l - t);
+        let scale = setting.covariance.diag().mapv(|c| c + 1e-9);
+        let metric = || {
+            let mut metric = curvature.semi_dual_hessian(ridges, x);
+            metric.diag_mut().mapv_inplace(|k| k * (1.0 + 1e-4) + 1e-10);
+            metric
+        };
+        let lambda = self.config.penalty;
+        let penalty = match self.config.step {
+            Step::Newton => {
+                let mut matrix = &setting.covariance / eta + &metric();
+                matrix.diag_mut().zip_mut_with(&scale, |entry, c| *entry += lambda * c / eta);
+                let step = box_program::minimize(&matrix, &(&sampler - &state.data.features), &bounds)?;
+                return Some(Learnt { step, loss: None });
+            }
+            Step::Logistic => Array2::from_diag(&(&scale * lambda)),
+            Step::SemiImplicit => {
+                let mut penalty = metric() * (0.5 * eta);
+                penalty.diag_mut().zip_mut_with(&scale, |entry, c| *entry += lambda * c);
+                penalty
+            }
+        };
+        let centre = (&sampler + &state.data.features) * 0.5;
+        let rows = Stream::new(self.seed, Purpose::Batch).permutation(state.step, data.nrows());
+        let rows = &rows[..data.nrows().min(self.config.batch)];
+        let mut of_data = semi_dual::features(ridges, &data.select(Axis(0), rows)) - &centre;
+        // The mean of all points is known: a part of them is moved to it.
+        let off = of_data.mean_axis(Axis(0)).expect("at least one point") - (&state.data.features - &centre);
+        of_data -= &off;
+        let of_sampler = semi_dual::features(ridges, x) - &centre;
+        let lower = &bounds / eta;
+        let regression = LogisticRegression { data: &of_data, sampler: &of_sampler, penalty: &penalty, lower: &lower };
+        let found = regression.fit()?;
+        // Points that were not fitted: held-out ones, and the images of fresh draws of the reference.
+        let fresh = setting.reference.sample(
+            &Stream::new(self.seed, Purpose::HeldOut),
+            state.step,
+            0..(x.nrows() as u64).div_ceil(8),
+        );
+        let fresh = state.pool.images(potential, &fresh).x;
+        let held_out = semi_dual::features(ridges, &self.held_out) - &centre;
+        let loss = found.loss(&held_out, &(semi_dual::features(ridges, &fresh) - &centre));
+        Some(Learnt { step: found.weights * eta, loss: Some(loss) })
+    }
+
+    /// `φ_k + η_k h_k`, shortened where the step size adapts until the semi-dual falls and the map keeps its curvature.
+    fn update(
+        &self,
+        state: &MongeAmpereState,
+        setting: &Setting,
+        step: &Array1<f64>,
+        before: f64,
+        least_before: f64,
+    ) -> Option<Taken> {
+        let is_adaptive = self.config.step_size.is_adaptive();
+        let floor = setting.ridges.floor;
+        let mut length = 1.0;
+        for _ in 0..if is_adaptive { SHORTENINGS } else { 1 } {
+            let moved = state.iterates.last.iter().zip(step).zip(&setting.lower);
+            // In the box but for rounding.
+            let coefficients: Vec<f64> = moved.map(|((c, s), l)| (c + length * s).max(*l)).collect();
+            let potential = RidgeSum::new(setting.ridges.clone(), coefficients)?;
+            let inverted = state.pool.solve(&potential);
+            let value = semi_dual::value(&potential, &state.data, &state.pool.y, &inverted.x);
+            let falls = value <= before + 1e-9 * before.abs().max(1.0);
+            if value.is_finite() && inverted.quantile(INVERTED.0) <= INVERTED.1 && (falls || !is_adaptive) {
+                let least_eigenvalue = Curvature::of(&potential, &inverted.x).least_eigenvalue(EIGENVALUES);
+                // Near the floor there is nothing left to keep.
+                let keeps = least_eigenvalue >= (0.5 * least_before).min(2.0 * floor);
+                if keeps || !is_adaptive {
+                    return Some(Taken { potential, inverted, value, length, least_eigenvalue });
+                }
+            }
+            length *= SHORTER;
+        }
+        None
+    }
+
+    /// Asks held-out points for the likelihood of the potentials at hand.
+    fn judge(&self, state: &mut MongeAmpereState, setting: &Setting) -> Scalars {
+        let nll = |coefficients: &[f64]| {
+            let log_density = state.map(&setting.ridges, &setting.reference, coefficients).log_density(&self.held_out);
+            -log_density.iter().sum::<f64>() / log_density.len() as f64
+        };
+        let found: Vec<(Iterate, f64)> =
+            state.iterates.all().into_iter().map(|(iterate, coefficients)| (iterate, nll(coefficients))).collect();
+        let stage = state.step;
+        found.iter().for_each(|&(iterate, nll)| state.iterates.judge(stage, iterate, nll));
+        let name = |iterate| match iterate {
+            Iterate::Average => "held_out_nll_average",
+            Iterate::Ema => "held_out_nll_ema",
+            Iterate::Last | Iterate::Best => "held_out_nll_last",
+        };
+        found.into_iter().map(|(iterate, nll)| (name(iterate), nll)).collect()
+    }
+
+    /// Says once what a user should know of a run.
+    fn warn_of(&self, loss: Option<f64>, gap: Option<f64>) {
+        let mut warned = self.warned.lock().expect("no panic while it is held");
+        if loss.is_some_and(|loss| loss < SATURATED) && warned.insert("saturated") {
+            warn!(
+                "the discriminator tells sampler and data apart almost surely (logistic loss {:.3} of log 4 = 1.386); take the \
+                 step `newton`, or give the data noise of their own (`noise`)",
+                loss.unwrap_or(f64::NAN)
+            );
+        }
+        if let Some(gap) = gap.filter(|&gap| gap > NOT_OPTIMAL)
+            && warned.insert("not optimal")
+        {
+            warn!("the map is not optimal: E|x - y|² is {:.2} % above that of the exact assignment", 100.0 * gap);
+        }
+    }
+}
+
+/// By which share `E|x - y|²` over pairs is above the least of all their assignments; `None` where that is 0.
+fn optimality_gap(pool: &Pool) -> Option<f64> {
+    let count = pool.y.nrows().min(ASSIGNED);
+    let first = |points: &Points| points.slice(s![..count, ..]).as_standard_layout().to_owned();
+    let (y, x) = (first(&pool.y), first(&pool.x));
+    let d = y.ncols();
+    let [from, to] = [&y, &x].map(|points| Cloud::new(points.as_slice().expect("in standard layout"), d));
+    let least = exact::optimal_transport(from.ok()?, to.ok()?, Cost::SquaredDistance).ok()?.cost;
+    let cost = (&x - &y).mapv(|e| e * e).sum() / count as f64;
+    (least > 0.0).then(|| cost / least - 1.0)
+}
+
+impl Method for MongeAmpereLogistic {
+    type State = MongeAmpereState;
+
+    fn steps(&self) -> u64 {
+        self.config.stages
+    }
+
+    /// Chooses ridges, fits the reference, and starts from the identity.
+    fn start(&self) -> Result<MongeAmpereState, TrainingError> {
+        let points = self.first_points();
+        let noise = self.noise(points.ncols());
+        let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed)?;
+        let ridges = self.config.ridges.choose(&noise.added_in(0, self.seed, points), self.seed);
+        let potential = RidgeSum::new(Arc::new(ridges.clone()), ridges.identity()).expect("curvatures of the identity");
+        let mixture = reference.mixture()?;
+        let data = match &self.source {
+            Source::Rows { points, noise } if noise.sd == 0.0 => FeatureMeans::of(&ridges, points),
+            _ => FeatureMeans::of(&ridges, &self.data_of(0)),
+        };
+        Ok(MongeAmpereState {
+            step: 0,
+            iterates: Iterates::new(ridges.identity()),
+            step_size: self.config.step_size.at(0, self.config.stages),
+            refused: 0,
+            data,
+            pool: Pool::draw(&self.config.pool, &mixture, &potential, self.seed),
+            semi_dual: None,
+            said: Scalars::new(),
+            reference,
+            ridges,
+        })
+    }
+
+    fn resume(&self, files: &Files) -> Result<MongeAmpereState, TrainingError> {
+        MongeAmpereState::from_files(files)
+    }
+
+    fn files(&self, state: &MongeAmpereState) -> Files {
+        Files::from([(STATE.to_owned(), serde_json::to_vec(state).expect("finite numbers"))])
+    }
+
+    fn step(&self, state: &MongeAmpereState) -> u64 {
+        state.step
+    }
+
+    fn is_done(&self, state: &MongeAmpereState) -> bool {
+        let is_stuck = |best: &Best| self.config.patience.is_some_and(|patience| state.step >= best.stage + patience);
+        state.step >= self.config.stages || state.iterates.best.as_ref().is_some_and(is_stuck)
+    }
+
+    fn train(
+        &self,
+        state: &mut MongeAmpereState,
+        observe: &mut Observe<MongeAmpereState>,
+    ) -> Result<(), TrainingError> {
+        let setting = self.setting(state);
+        while !self.is_done(state) {
+            self.stage(state, &setting)?;
+            let scalars = state.said.clone();
+            if observe(state, &scalars)? == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn means(&self, state: &mut MongeAmpereState) -> Scalars {
+        state.said.clone()
+    }
+
+    fn held_out(&self, state: &MongeAmpereState) -> (&'static str, f64) {
+        let best = state.iterates.best.as_ref().map_or(f64::NAN, |best| best.nll);
+        ("held_out_nll", best)
+    }
+
+    fn sampler(&self, state: &MongeAmpereState) -> Box<dyn TrainedSampler> {
+        Box::new(state.sampler(self.config.iterate))
+    }
+}
+
+/// The first column that does not vary, noise included.
+fn constant_column(points: &Points, noise: &InstanceNoise) -> Option<usize> {
+    let varies = |column: ndarray::ArrayView1<f64>| column.iter().any(|&x| x != column[0]);
+    let noise = noise.covariance();
+    let has_noise = |j: usize| noise.as_ref().is_some_and(|covariance| covariance[[j, j]] > 0.0);
+    (0..points.ncols()).find(|&j| !varies(points.column(j)) && !has_noise(j))
+}

@@ -1,0 +1,20 @@
+//! Brenier maps by the parabolic Monge-Ampère equation. Deb and Liang (2504.09279).
+//!
+//! # Design
+//!
+//! The maps are kept in dual coordinates, `φ = ψ*` on the side of the data, where the flow `∂ₜφ = h` is an addition. With φ linear in its
+//! coefficients a stage costs the same however many went before, and is one step downhill on Kantorovich's semi-dual ([`semi_dual`]).
+
+mod box_program;
+mod choose_ridges;
+mod iterates;
+pub mod logistic;
+mod pool;
+pub mod reference;
+pub mod semi_dual;
+mod step_size;
+
+pub use choose_ridges::RidgesConfig;
+pub use iterates::Iterate;
+pub use pool::PoolConfig;
+pub use step_size::StepSize;

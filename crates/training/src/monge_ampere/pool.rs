@@ -1,0 +1,127 @@
+//! Pairs (y, x) with ∇φ(x) = y that stand for the sampler from stage to stage.
+
+use std::sync::Arc;
+
+use brenier_measure::{Points, Purpose, Sample, Stream};
+use brenier_model::monge_ampere::{Inversion, RidgeSum};
+use ndarray::Axis;
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The sampler's points at a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolConfig {
+    /// The number of pairs.
+    #[schemars(range(min = 64, max = 10_000_000))]
+    pub size: usize,
+    /// The share that is drawn anew at every stage.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub renewed: f64,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self { size: 8000, renewed: 0.25 }
+    }
+}
+
+/// How far a pair is inverted: far below what a sum over thousands of them can see.
+const INVERSION: Inversion = Inversion { tolerance: 1e-7, steps: 30 };
+
+/// Rows of one inversion.
+const TILE: usize = 1024;
+
+/// Pairs (y, x) with ∇φ(x) = y.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pool {
+    /// Points of the reference, `[m, d]`.
+    pub y: Points,
+    /// Their images, `[m, d]`.
+    pub x: Points,
+}
+
+/// Pairs after an inversion, and how well it went.
+pub struct Inverted {
+    /// x, `[m, d]`.
+    pub x: Points,
+    /// `|∇φ(x) - y|`, `[m]`.
+    pub residuals: Vec<f64>,
+}
+
+impl Inverted {
+    /// The residual that a share of the pairs does not exceed; NaN where it is none.
+    pub fn quantile(&self, share: f64) -> f64 {
+        let mut sorted = self.residuals.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[((sorted.len() - 1) as f64 * share) as usize]
+    }
+}
+
+impl Pool {
+    /// Fresh pairs of a potential: x from where y lies.
+    pub fn draw(config: &PoolConfig, reference: &dyn Sample, potential: &RidgeSum, seed: u64) -> Self {
+        let y = reference.sample(&Stream::new(seed, Purpose::Pool), 0, 0..config.size as u64);
+        let x = solve(potential, &y, &y).x;
+        Self { y, x }
+    }
+
+    /// x for another potential, from where the pairs are.
+    pub fn solve(&self, potential: &RidgeSum) -> Inverted {
+        solve(potential, &self.y, &self.x)
+    }
+
+    /// Draws a share of the pairs anew: what is learnt from them must not be the same points for ever.
+    pub fn renew(&mut self, config: &PoolConfig, stage: u64, reference: &dyn Sample, potential: &RidgeSum, seed: u64) {
+        let stream = Stream::new(seed, Purpose::Pool);
+        let count = (config.renewed * self.y.nrows() as f64).round() as usize;
+        if count == 0 {
+            return;
+        }
+        let rows = stream.permutation(stage, self.y.nrows());
+        let y = reference.sample(&stream, stage, 0..count as u64);
+        let x = self.images(potential, &y).x;
+        for (position, &row) in rows[..count].iter().enumerate() {
+            self.y.row_mut(row).assign(&y.row(position));
+            self.x.row_mut(row).assign(&x.row(position));
+        }
+    }
+
+    /// The images of other points of the reference, each from the image of its nearest y in the pool.
+    pub fn images(&self, potential: &RidgeSum, y: &Points) -> Inverted {
+        let half_squares = self.y.map_axis(Axis(1), |row| 0.5 * row.dot(&row));
+        let nearest = |tile: Points| {
+            let mut start = Points::zeros(tile.dim());
+            for (products, mut start) in tile.dot(&self.y.t()).rows().into_iter().zip(start.rows_mut()) {
+                let distances = half_squares.iter().zip(products).map(|(half_square, product)| half_square - product);
+                let best = distances.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(i, _)| i);
+                start.assign(&self.x.row(best));
+            }
+            start
+        };
+        let starts: Vec<Points> = y
+            .axis_chunks_iter(Axis(0), TILE)
+            .map(|tile| tile.to_owned())
+            .collect::<Vec<_>>()
+            .into_par_iter()
+            .map(nearest)
+            .collect();
+        solve(potential, y, &joined(&starts))
+    }
+}
+
+fn solve(potential: &RidgeSum, y: &Points, start: &Points) -> Inverted {
+    let tiles =
+        |points: &Points| points.axis_chunks_iter(Axis(0), TILE).map(|tile| tile.to_owned()).collect::<Vec<_>>();
+    let potential = Arc::new(potential);
+    let parts: Vec<_> =
+        tiles(y).into_par_iter().zip(tiles(start)).map(|(y, start)| INVERSION.solve(*potential, &y, &start)).collect();
+    let residuals = parts.iter().flat_map(|part| &part.residuals).copied().collect();
+    Inverted { x: joined(&parts.into_iter().map(|part| part.points).collect::<Vec<_>>()), residuals }
+}
+
+fn joined(parts: &[Points]) -> Points {
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    ndarray::concatenate(Axis(0), &views).expect("one width")
+}

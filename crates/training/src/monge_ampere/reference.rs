@@ -1,0 +1,96 @@
+//! The reference e^{-g} that data are carried to: any mixture of Gaussians, given or fitted.
+
+use brenier_measure::expectation_maximization::Moments;
+use brenier_measure::{GaussianMixture, MeasureError, Points};
+use ndarray::{Array2, Axis};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::TrainingError;
+use crate::fit::Flow;
+use crate::gaussian_mixture::{GaussianMixtureConfig, MixtureFit};
+use crate::method::Method;
+use crate::source::{InstanceNoise, Source};
+
+/// The reference, in coordinates of its own: they are those in which the data are standardised, where it is fitted to them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ReferenceConfig {
+    /// N(0, I).
+    #[default]
+    StandardNormal,
+    /// The Gaussian with the mean and the covariance of the training points.
+    FittedGaussian,
+    /// A mixture of Gaussians.
+    GaussianMixture {
+        /// The probability of each component: positive numbers that sum to 1.
+        #[schemars(length(min = 1), inner(range(min = 0.0, max = 1.0)))]
+        weights: Vec<f64>,
+        /// The mean of each component.
+        #[schemars(length(min = 1))]
+        means: Vec<Vec<f64>>,
+        /// The covariance matrix of each component, row by row: symmetric and positive definite.
+        #[schemars(length(min = 1))]
+        covariances: Vec<Vec<Vec<f64>>>,
+    },
+    /// A mixture of Gaussians that is fitted to the training points before the first stage, as by the method `gaussian_mixture`.
+    FittedMixture(Box<GaussianMixtureConfig>),
+}
+
+impl ReferenceConfig {
+    /// The reference for points of the data, `[n, d]`, with their noise.
+    ///
+    /// # Errors
+    ///
+    /// Parameters that make no measure of that dimension with a density; what a fit refuses.
+    pub fn build(
+        &self,
+        points: &Points,
+        noise: &InstanceNoise,
+        held_out: &Points,
+        seed: u64,
+    ) -> Result<Moments, TrainingError> {
+        let d = points.ncols();
+        let single = |mean: Vec<f64>, covariance: Array2<f64>| Moments {
+            weights: vec![1.0],
+            means: Points::from_shape_vec((1, d), mean).expect("d numbers"),
+            covariances: vec![covariance],
+        };
+        let moments = match self {
+            Self::StandardNormal => single(vec![0.0; d], Array2::eye(d)),
+            Self::FittedGaussian => {
+                let mean = points.mean_axis(Axis(0)).expect("at least one point");
+                let centred = points - &mean;
+                let mut covariance = centred.t().dot(&centred) / points.nrows() as f64;
+                if let Some(known) = noise.covariance() {
+                    covariance += &known;
+                }
+                single(mean.to_vec(), covariance)
+            }
+            Self::GaussianMixture { weights, means, covariances } => {
+                Moments::of(&GaussianMixture::new(weights.clone(), means.clone(), covariances.clone())?)
+            }
+            Self::FittedMixture(config) => {
+                let source = Source::Rows { points: std::sync::Arc::new(points.clone()), noise: noise.clone() };
+                let fit = MixtureFit::new(config.as_ref().clone(), &source, held_out.clone(), seed)?;
+                let mut state = fit.start()?;
+                fit.train(&mut state, &mut |_, _| Ok(Flow::Continue))?;
+                state.best().clone()
+            }
+        };
+        let mixture = moments.mixture()?;
+        if mixture.dim() != d {
+            return Err(MeasureError::Length {
+                field: "reference.gaussian_mixture.means[0]".to_owned(),
+                found: mixture.dim(),
+                other: "a point of the data".to_owned(),
+                expected: d,
+            }
+            .into());
+        }
+        if !mixture.has_density() {
+            return Err(TrainingError::NoReferenceDensity);
+        }
+        Ok(moments)
+    }
+}
