@@ -8,9 +8,10 @@
 //! - [`expectation_maximization`]: a mixture that is fitted to points;
 //! - [`ImportanceWeights`]: log Z, effective sample size and Pareto diagnostic of an unnormalised target;
 //! - [`targets`]: named targets in the plane; [`TargetConfig`]: the choice of a target;
-//! - [`linear_algebra`], [`lanczos`], [`quadrature`]: what they are computed with.
+//! - [`linear_algebra`], [`lanczos`], [`quadrature`], [`elementary`]: what they are computed with.
 
 pub mod data;
+pub mod elementary;
 pub mod expectation_maximization;
 pub mod lanczos;
 pub mod linear_algebra;

@@ -23,6 +23,7 @@ use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::{Posterior, PosteriorCovariance, by_rows, weighted_moments};
+use crate::elementary::exp_of_negative;
 use crate::empirical::Empirical;
 use crate::lanczos::{self, Accuracy, Krylov};
 use crate::linear_algebra::{LargestPair, Tridiagonal, add_scaled, dot, norm};
@@ -571,7 +572,7 @@ impl NullaryFnOnce for Softmax<'_> {
 
     #[inline(always)]
     fn call(self) -> f64 {
-        self.exponents.iter_mut().for_each(|e| *e = exp(*e - self.top));
+        self.exponents.iter_mut().for_each(|e| *e = exp_of_negative(*e - self.top));
         let mut sums = [0.0; 8];
         let chunks = self.exponents.chunks_exact(8);
         let rest: f64 = chunks.remainder().iter().sum();
@@ -782,39 +783,6 @@ fn maximum(values: &[f64]) -> f64 {
         }
     }
     tops.into_iter().fold(rest, f64::max)
-}
-
-/// `eˣ` for x ≤ 0, within two units in the last place; zero below -708. Plain operations, which the compiler vectorises.
-///
-/// `x = k log 2 + s`, k the nearest integer, and the Taylor polynomial of degree 13 on `|s| ≤ ½ log 2`.
-#[inline(always)]
-fn exp(x: f64) -> f64 {
-    // Adding 1.5·2⁵² leaves the nearest integer in the last bits.
-    const SHIFT: f64 = 6_755_399_441_055_744.0;
-    const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
-    const LN_2_LOW: f64 = 1.908_214_929_270_588e-10;
-    const FACTORIALS: [f64; 14] = [
-        1.0,
-        1.0,
-        1.0 / 2.0,
-        1.0 / 6.0,
-        1.0 / 24.0,
-        1.0 / 120.0,
-        1.0 / 720.0,
-        1.0 / 5040.0,
-        1.0 / 40_320.0,
-        1.0 / 362_880.0,
-        1.0 / 3_628_800.0,
-        1.0 / 39_916_800.0,
-        1.0 / 479_001_600.0,
-        1.0 / 6_227_020_800.0,
-    ];
-    let shifted = x * std::f64::consts::LOG2_E + SHIFT;
-    let k = shifted - SHIFT;
-    let s = (x - k * LN_2_HIGH) - k * LN_2_LOW;
-    let polynomial = FACTORIALS.iter().rev().fold(0.0, |sum, c| sum * s + c);
-    let power = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1023 << 52));
-    if x < -708.0 { 0.0 } else { polynomial * power }
 }
 
 impl PosteriorCovariance for Empirical {

@@ -114,8 +114,8 @@ fn ridges_are_linear_in_their_coefficients() {
     let sum = RidgeSum::new(a.ridges().clone(), doubled).unwrap();
     let x = tensor(&normals(6, 3, 5));
     let floor = numbers(x.clone().square().sum_dim(1) * (0.5 * a.ridges().floor));
-    let features = to_points(a.ridges().features(x.clone()));
-    let by_features = features.dot(&Array1::from(a.coefficients().to_vec()));
+    let features = a.ridges().features(&to_points(x.clone()));
+    let by_features = features.t().dot(&Array1::from(a.coefficients().to_vec()));
     for (i, (value, twice)) in numbers(a.value(x.clone())).into_iter().zip(numbers(sum.value(x))).enumerate() {
         assert!((value - floor[i] - by_features[i]).abs() < 1e-11);
         assert!((twice - 2.0 * value + floor[i]).abs() < 1e-11, "floor counts once");

@@ -10,14 +10,21 @@
 //! to stay in a box. A sum of two of them on the same ridges is one of them, with the sum of the coefficients, so that a flow of potentials
 //! by addition has a constant cost a step. Along each direction it is a convex function of one variable, the Brenier potential of a
 //! marginal; its derivatives take one exponential a ridge.
+//!
+//! Everything is computed in f64 on the host, whatever the type and the device of the points: along one direction at a time, all points of a
+//! tile at once, in vector registers, and ridges without height are passed over.
 
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, activation};
-use ndarray::{Array2, s};
+use brenier_measure::elementary::{sigmoid, softplus};
+use brenier_measure::{Points, host_tensor, to_points};
+use burn::tensor::Tensor;
+use ndarray::{Array1, Array2, ArrayViewMut2, Axis, s};
+use pulp::{Arch, NullaryFnOnce};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::potential::{ConvexPotential, like};
+use super::potential::ConvexPotential;
 
 /// The ridges of a sum, which stay the same while their coefficients change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,8 +40,8 @@ pub struct Ridges {
     pub floor: f64,
 }
 
-/// Numbers in one intermediate tensor `[n, G, K]`.
-const TILE: usize = 1 << 20;
+/// Points in one tile: a row of them stays in the first cache.
+const TILE: usize = 512;
 
 impl Ridges {
     /// The dimension d.
@@ -77,27 +84,66 @@ impl Ridges {
         coefficients
     }
 
-    /// The functions that the coefficients multiply, `F(x)`, so that `φ = ½ε|x|² + θ·F(x)`; `[n, d] -> [n, p]`.
-    pub fn features(&self, x: Tensor<2>) -> Tensor<2> {
-        let n = x.dims()[0];
-        let at = At::new(self, &x);
-        let quadratic = at.projections.clone().square() * 0.5;
-        let widths = like(&self.widths.iter().copied().collect::<Vec<_>>(), [1, self.knots.len()], &x);
-        let ridges = softplus(at.arguments).reshape([n, self.knots.len()]) * widths;
-        Tensor::cat(vec![x, quadratic, ridges], 1)
+    /// `u·x`, `[n, d] -> [G, n]`.
+    fn projections(&self, x: &Points) -> Array2<f64> {
+        self.directions.dot(&x.t()).as_standard_layout().into_owned()
+    }
+
+    /// The functions that the coefficients multiply, so that `φ = ½ε|x|² + θ·F(x)`; `[n, d] -> [p, n]`, a feature a row.
+    pub fn features(&self, x: &Points) -> Array2<f64> {
+        let (d, g) = (self.dim(), self.directions.nrows());
+        let mut features = Array2::zeros((self.count(), x.nrows()));
+        features.slice_mut(s![..d, ..]).assign(&x.t());
+        let projections = self.projections(x);
+        features.slice_mut(s![d..d + g, ..]).assign(&projections.mapv(|t| 0.5 * t * t));
+        self.fill::<false>(&projections, features.slice_mut(s![d + g.., ..]));
+        features
     }
 
     /// The derivatives of the features behind the slopes along their own directions, so that `∇F_j = f_j u_g(j)`: `u_g·x` of the curvatures
-    /// and `ς((u_g·x - b)/s)` of the heights; `[n, d] -> [n, G], [n, G, K]`.
-    pub fn feature_slopes(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<3>) {
-        let at = At::new(self, &x);
-        (at.projections, activation::sigmoid(at.arguments))
+    /// and `ς((u_g·x - b)/s)` of the heights; `[n, d] -> [G + GK, n]`, a feature a row.
+    pub fn feature_slopes(&self, x: &Points) -> Array2<f64> {
+        let g = self.directions.nrows();
+        let mut slopes = Array2::zeros((g + self.knots.len(), x.nrows()));
+        let projections = self.projections(x);
+        slopes.slice_mut(s![..g, ..]).assign(&projections);
+        self.fill::<true>(&projections, slopes.slice_mut(s![g.., ..]));
+        slopes
+    }
+
+    /// `s softplus((u_g·x - b)/s)` for every ridge, or its derivative, a row each.
+    fn fill<const DERIVATIVE: bool>(&self, projections: &Array2<f64>, mut rows: ArrayViewMut2<f64>) {
+        let arch = Arch::new();
+        for ((g, k), &width) in self.widths.indexed_iter() {
+            arch.dispatch(Fill::<DERIVATIVE> {
+                t: projections.row(g).as_slice().expect("row-major"),
+                out: rows.row_mut(g * self.knots.ncols() + k).as_slice_mut().expect("row-major"),
+                knot: self.knots[[g, k]],
+                width,
+            });
+        }
     }
 }
 
-/// `log(1 + eᵗ)`, without overflow or cancellation.
-fn softplus(t: Tensor<3>) -> Tensor<3> {
-    -activation::log_sigmoid(-t)
+/// A type of its own, not a closure, so that it is compiled for the vector registers that are found.
+struct Fill<'a, const DERIVATIVE: bool> {
+    t: &'a [f64],
+    out: &'a mut [f64],
+    knot: f64,
+    width: f64,
+}
+
+impl<const DERIVATIVE: bool> NullaryFnOnce for Fill<'_, DERIVATIVE> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let scale = 1.0 / self.width;
+        for (out, &t) in self.out.iter_mut().zip(self.t) {
+            let t = (t - self.knot) * scale;
+            *out = if DERIVATIVE { sigmoid(t) } else { self.width * softplus(t) };
+        }
+    }
 }
 
 /// A sum of ridges with its coefficients.
@@ -105,29 +151,6 @@ fn softplus(t: Tensor<3>) -> Tensor<3> {
 pub struct RidgeSum {
     ridges: Arc<Ridges>,
     coefficients: Vec<f64>,
-}
-
-/// What the ridges are at n points.
-struct At {
-    /// `u·x`, `[n, G]`.
-    projections: Tensor<2>,
-    /// `(u·x - b)/s`, `[n, G, K]`.
-    arguments: Tensor<3>,
-    /// u, `[G, d]`.
-    directions: Tensor<2>,
-}
-
-impl At {
-    fn new(ridges: &Ridges, x: &Tensor<2>) -> Self {
-        let ([n, d], (g, k)) = (x.dims(), ridges.knots.dim());
-        let directions = like(&ridges.directions.iter().copied().collect::<Vec<_>>(), [g, d], x);
-        let scales: Vec<f64> = ridges.widths.iter().map(|s| 1.0 / s).collect();
-        let offsets: Vec<f64> = ridges.knots.iter().zip(&ridges.widths).map(|(b, s)| b / s).collect();
-        let projections = x.clone().matmul(directions.clone().transpose());
-        let arguments = projections.clone().reshape([n, g, 1]) * like::<3, 2>(&scales, [1, g, k], x)
-            - like::<3, 2>(&offsets, [1, g, k], x);
-        Self { projections, arguments, directions }
-    }
 }
 
 impl RidgeSum {
@@ -154,41 +177,126 @@ impl RidgeSum {
         (&self.coefficients[..d], &self.coefficients[d..d + g], &self.coefficients[d + g..])
     }
 
-    /// `Σ_k w_gk v_gk` over the knots of every direction; `[n, G, K] -> [n, G]`.
-    fn over_knots(&self, values: Tensor<3>, weights: &[f64]) -> Tensor<2> {
-        let [n, g, k] = values.dims();
-        let weights = like::<3, 3>(weights, [1, g, k], &values);
-        (values * weights).sum_dim(2).reshape([n, g])
-    }
-
-    /// The slope along every direction, `q u·x + Σ_k o ς`, `[n, G]`.
-    fn slopes(&self, at: &At, sigmoid: &Tensor<3>) -> Tensor<2> {
+    /// `u·x` of a tile, `[G, n]`, and the slope `q u·x + Σ_k o ς` and the curvature `q + Σ_k (o/s) ς(1 - ς)` along every direction.
+    fn along(&self, x: &Points) -> Along {
         let (_, curvatures, heights) = self.parts();
-        let q = like(curvatures, [1, curvatures.len()], &at.projections);
-        at.projections.clone() * q + self.over_knots(sigmoid.clone(), heights)
+        let projections = self.ridges.projections(x);
+        let mut along = Along { slopes: projections.clone(), curvatures: Array2::zeros(projections.dim()) };
+        let knots = self.ridges.knots.ncols();
+        for (g, &q) in curvatures.iter().enumerate() {
+            let (mut slopes, mut curvatures) = (along.slopes.row_mut(g), along.curvatures.row_mut(g));
+            slopes *= q;
+            curvatures.fill(q);
+            for k in 0..knots {
+                let height = heights[g * knots + k];
+                if height > 0.0 {
+                    Arch::new().dispatch(Ridge {
+                        t: projections.row(g).as_slice().expect("row-major"),
+                        slopes: slopes.as_slice_mut().expect("row-major"),
+                        curvatures: curvatures.as_slice_mut().expect("row-major"),
+                        knot: self.ridges.knots[[g, k]],
+                        scale: 1.0 / self.ridges.widths[[g, k]],
+                        height,
+                    });
+                }
+            }
+        }
+        along
     }
 
-    /// The curvature along every direction, `q + Σ_k (o/s) ς(1 - ς)`, `[n, G]`.
-    fn curvatures(&self, sigmoid: Tensor<3>) -> Tensor<2> {
-        let (_, curvatures, heights) = self.parts();
-        let weights: Vec<f64> = heights.iter().zip(&self.ridges.widths).map(|(o, s)| o / s).collect();
-        let ridges = self.over_knots(sigmoid.clone() - sigmoid.square(), &weights);
-        let q = like(curvatures, [1, curvatures.len()], &ridges);
-        ridges + q
+    /// `∇φ` of a tile, `[n, d]`.
+    fn gradient_at(&self, x: &Points, along: &Along) -> Points {
+        let shift = Array1::from(self.parts().0.to_vec());
+        x * self.ridges.floor + shift + along.slopes.t().dot(&self.ridges.directions)
     }
 
-    fn gradient_at(&self, x: Tensor<2>, at: &At, sigmoid: &Tensor<3>) -> Tensor<2> {
-        let (slopes, ..) = self.parts();
-        let shift = like(slopes, [1, slopes.len()], &x);
-        x * self.ridges.floor + shift + self.slopes(at, sigmoid).matmul(at.directions.clone())
+    /// Applies `f` to tiles of points; the parts in their order.
+    fn tiled<T: Send>(x: &Points, f: impl Fn(&Points) -> T + Send + Sync) -> Vec<T> {
+        let tiles: Vec<Points> = x.axis_chunks_iter(Axis(0), TILE).map(|tile| tile.to_owned()).collect();
+        tiles.par_iter().map(f).collect()
     }
 
-    /// Applies `f` to rows in tiles, so that memory does not grow with points × ridges.
-    fn tiled<T>(&self, x: Tensor<2>, f: impl Fn(Tensor<2>) -> T) -> Vec<T> {
-        let n = x.dims()[0];
-        let rows = (TILE / self.ridges.knots.len()).max(1);
-        (0..n).step_by(rows).map(|first| f(x.clone().narrow(0, first, rows.min(n - first)))).collect()
+    fn value_at(&self, x: &Points) -> Vec<f64> {
+        let (slopes, curvatures, heights) = self.parts();
+        let projections = self.ridges.projections(x);
+        let square = |row: ndarray::ArrayView1<f64>| 0.5 * self.ridges.floor * row.dot(&row);
+        let shift = Array1::from(slopes.to_vec());
+        let mut values: Vec<f64> = x.rows().into_iter().map(|row| square(row) + row.dot(&shift)).collect();
+        let knots = self.ridges.knots.ncols();
+        for (g, &q) in curvatures.iter().enumerate() {
+            let row = projections.row(g);
+            values.iter_mut().zip(row).for_each(|(value, t)| *value += 0.5 * q * t * t);
+            for k in 0..knots {
+                let height = heights[g * knots + k];
+                if height > 0.0 {
+                    let width = self.ridges.widths[[g, k]];
+                    let (t, knot) = (row.as_slice().expect("row-major"), self.ridges.knots[[g, k]]);
+                    Arch::new().dispatch(Value { t, values: &mut values, knot, width, height });
+                }
+            }
+        }
+        values
     }
+}
+
+/// What a sum is along its directions at the points of a tile, `[G, n]` each.
+struct Along {
+    slopes: Array2<f64>,
+    curvatures: Array2<f64>,
+}
+
+/// Adds the derivatives of one ridge.
+struct Ridge<'a> {
+    t: &'a [f64],
+    slopes: &'a mut [f64],
+    curvatures: &'a mut [f64],
+    knot: f64,
+    scale: f64,
+    height: f64,
+}
+
+impl NullaryFnOnce for Ridge<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let bend = self.height * self.scale;
+        for ((&t, slope), curvature) in self.t.iter().zip(self.slopes).zip(self.curvatures) {
+            let share = sigmoid((t - self.knot) * self.scale);
+            *slope += self.height * share;
+            *curvature += bend * (share - share * share);
+        }
+    }
+}
+
+/// Adds the values of one ridge.
+struct Value<'a> {
+    t: &'a [f64],
+    values: &'a mut [f64],
+    knot: f64,
+    width: f64,
+    height: f64,
+}
+
+impl NullaryFnOnce for Value<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let (scale, size) = (1.0 / self.width, self.height * self.width);
+        for (&t, value) in self.t.iter().zip(self.values) {
+            *value += size * softplus((t - self.knot) * scale);
+        }
+    }
+}
+
+/// Parts one below the other, as a tensor of the type and on the device of another.
+fn stacked<const D: usize>(parts: Vec<Vec<f64>>, shape: [usize; D], like: &Tensor<2>) -> Tensor<D> {
+    host_tensor(parts.concat(), shape, like.dtype(), &like.device())
+}
+
+fn numbers(points: Points) -> Vec<f64> {
+    points.as_standard_layout().into_owned().into_raw_vec_and_offset().0
 }
 
 impl ConvexPotential for RidgeSum {
@@ -197,62 +305,41 @@ impl ConvexPotential for RidgeSum {
     }
 
     fn value(&self, x: Tensor<2>) -> Tensor<1> {
-        let of_tile = |x: Tensor<2>| {
-            let (slopes, curvatures, heights) = self.parts();
-            let at = At::new(&self.ridges, &x);
-            let weights: Vec<f64> = heights.iter().zip(&self.ridges.widths).map(|(o, s)| o * s).collect();
-            let q = like(curvatures, [1, curvatures.len()], &x);
-            let along = at.projections.square() * q * 0.5 + self.over_knots(softplus(at.arguments), &weights);
-            let shift = like(slopes, [1, slopes.len()], &x);
-            let bowl = (x.clone() * (0.5 * self.ridges.floor) + shift) * x;
-            (along.sum_dim(1) + bowl.sum_dim(1)).squeeze_dim::<1>(1)
-        };
-        Tensor::cat(self.tiled(x, of_tile), 0)
+        let parts = Self::tiled(&to_points(x.clone()), |tile| self.value_at(tile));
+        stacked(parts, [x.dims()[0]], &x)
     }
 
     fn gradient(&self, x: Tensor<2>) -> Tensor<2> {
-        let of_tile = |x: Tensor<2>| {
-            let at = At::new(&self.ridges, &x);
-            let sigmoid = activation::sigmoid(at.arguments.clone());
-            self.gradient_at(x, &at, &sigmoid)
-        };
-        Tensor::cat(self.tiled(x, of_tile), 0)
+        let of_tile = |tile: &Points| numbers(self.gradient_at(tile, &self.along(tile)));
+        let parts = Self::tiled(&to_points(x.clone()), of_tile);
+        stacked(parts, x.dims(), &x)
     }
 
     fn hessian_vector(&self, x: Tensor<2>, v: Tensor<2>) -> Tensor<2> {
         let d = self.dim();
-        let of_tile = |both: Tensor<2>| {
-            let (x, v) = (both.clone().narrow(1, 0, d), both.narrow(1, d, d));
-            let at = At::new(&self.ridges, &x);
-            let along = v.clone().matmul(at.directions.clone().transpose());
-            let along = along * self.curvatures(activation::sigmoid(at.arguments));
-            v * self.ridges.floor + along.matmul(at.directions)
+        let both =
+            ndarray::concatenate(Axis(1), &[to_points(x.clone()).view(), to_points(v).view()]).expect("as many rows");
+        let of_tile = |tile: &Points| {
+            let (x, v) = (tile.slice(s![.., ..d]).to_owned(), tile.slice(s![.., d..]));
+            let along = self.ridges.directions.dot(&v.t()) * self.along(&x).curvatures;
+            numbers(&v * self.ridges.floor + along.t().dot(&self.ridges.directions))
         };
-        Tensor::cat(self.tiled(Tensor::cat(vec![x, v], 1), of_tile), 0)
+        stacked(Self::tiled(&both, of_tile), x.dims(), &x)
     }
 
     fn gradient_and_hessian(&self, x: Tensor<2>) -> (Tensor<2>, Tensor<3>) {
-        let (d, g) = (self.dim(), self.ridges.directions.nrows());
+        let ([n, d], g) = (x.dims(), self.ridges.directions.nrows());
         // u uᵀ of every direction, `[G, d·d]`.
-        let mut products = Array2::zeros((g, d * d));
-        for (u, mut product) in self.ridges.directions.rows().into_iter().zip(products.rows_mut()) {
-            for i in 0..d {
-                product.slice_mut(s![i * d..(i + 1) * d]).assign(&(&u * u[i]));
-            }
-        }
-        let products: Vec<f64> = products.into_iter().collect();
-        let mut floor = vec![0.0; d * d];
-        (0..d).for_each(|i| floor[i * d + i] = self.ridges.floor);
-        let of_tile = |x: Tensor<2>| {
-            let n = x.dims()[0];
-            let at = At::new(&self.ridges, &x);
-            let sigmoid = activation::sigmoid(at.arguments.clone());
-            let gradient = self.gradient_at(x.clone(), &at, &sigmoid);
-            let hessian =
-                self.curvatures(sigmoid).matmul(like(&products, [g, d * d], &x)) + like(&floor, [1, d * d], &x);
-            (gradient, hessian.reshape([n, d, d]))
+        let directions = &self.ridges.directions;
+        let products =
+            Array2::from_shape_fn((g, d * d), |(g, entry)| directions[[g, entry / d]] * directions[[g, entry % d]]);
+        let of_tile = |tile: &Points| {
+            let along = self.along(tile);
+            let mut hessians = along.curvatures.t().dot(&products);
+            (0..d).for_each(|i| hessians.column_mut(i * (d + 1)).mapv_inplace(|entry| entry + self.ridges.floor));
+            (numbers(self.gradient_at(tile, &along)), numbers(hessians))
         };
-        let (gradients, hessians) = self.tiled(x, of_tile).into_iter().unzip();
-        (Tensor::cat(gradients, 0), Tensor::cat(hessians, 0))
+        let (gradients, hessians) = Self::tiled(&to_points(x.clone()), of_tile).into_iter().unzip();
+        (stacked(gradients, [n, d], &x), stacked(hessians, [n, d, d], &x))
     }
 }

@@ -12,7 +12,9 @@
 use brenier_measure::linear_algebra::Cholesky;
 use brenier_measure::{Points, to_points, to_tensor};
 use brenier_model::monge_ampere::{ConvexPotential, RidgeSum, Ridges};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device};
+use faer::linalg::matmul::triangular::{BlockStructure, matmul};
+use faer::{Accum, Mat, MatRef, Par};
 use ndarray::{Array1, Array2, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -37,7 +39,7 @@ impl FeatureMeans {
     pub fn of(ridges: &Ridges, x: &Points) -> Self {
         let sums: Vec<(Array1<f64>, f64)> = blocks(x)
             .into_par_iter()
-            .map(|block| (features(ridges, &block).sum_axis(Axis(0)), block.iter().map(|x| 0.5 * x * x).sum::<f64>()))
+            .map(|block| (ridges.features(&block).sum_axis(Axis(1)), block.iter().map(|x| 0.5 * x * x).sum::<f64>()))
             .collect();
         let zero = (Array1::zeros(ridges.count()), 0.0);
         let (features, half_square) = sums.into_iter().fold(zero, |(f, h), (df, dh)| (f + df, h + dh));
@@ -64,16 +66,19 @@ pub fn value(potential: &RidgeSum, data: &FeatureMeans, y: &Points, x: &Points) 
     data.value(potential) + conjugate
 }
 
-/// `F(x)`, `[n, p]`.
-pub(super) fn features(ridges: &Ridges, x: &Points) -> Array2<f64> {
-    to_points(ridges.features(tensor(x)))
+/// `F(x) - centre`, `[p, n]`.
+pub(super) fn centred(ridges: &Ridges, x: &Points, centre: &Array1<f64>) -> Array2<f64> {
+    let parts: Vec<Array2<f64>> = blocks(x).par_iter().map(|block| ridges.features(block)).collect();
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    let mut all = ndarray::concatenate(Axis(1), &views).expect("as many features").as_standard_layout().into_owned();
+    all -= &centre.view().insert_axis(Axis(1));
+    all
 }
 
 /// The covariance C of F over points, `[p, p]`.
 pub(super) fn covariance(ridges: &Ridges, x: &Points) -> Array2<f64> {
     let mean = FeatureMeans::of(ridges, x).features;
-    let centred = |block: Points| tensor(&(features(ridges, &block) - &mean));
-    gram(blocks(x), centred) / x.nrows() as f64
+    gram(ridges.count(), blocks(x), |block, sum| sum.add(&centred(ridges, &block, &mean))) / x.nrows() as f64
 }
 
 /// What the Hessians of a potential at points say.
@@ -89,7 +94,9 @@ impl Curvature {
         let d = potential.dim();
         let of_block = |block: Points| {
             let n = block.nrows();
-            to_points(potential.gradient_and_hessian(tensor(&block)).1.reshape([n, d * d]))
+            to_points(
+                potential.gradient_and_hessian(to_tensor(&block, DType::F64, &Device::flex())).1.reshape([n, d * d]),
+            )
         };
         let parts: Vec<Points> = blocks(x).into_par_iter().map(of_block).collect();
         let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
@@ -129,20 +136,27 @@ impl Curvature {
     }
 
     fn exact_hessian(&self, ridges: &Ridges, x: &Points) -> Array2<f64> {
-        let (d, [g, k]) = (self.dim, [ridges.knots.nrows(), ridges.knots.ncols()]);
+        let (d, (g, k)) = (self.dim, ridges.knots.dim());
         let factors = self.inverse_factors();
-        // ∇Fᵀ (LLᵀ)⁻¹ ∇F = (L⁻¹∇F)ᵀ(L⁻¹∇F): d rows a point.
-        let rows = |(block, factors): (Points, Points)| {
-            let n = block.nrows();
-            let factors: Tensor<3> = tensor(&factors).reshape([n, d, d]);
-            let directions: Tensor<3> = tensor(&ridges.directions).transpose().unsqueeze();
-            let along = factors.clone().matmul(directions);
-            let (curvatures, heights) = ridges.feature_slopes(tensor(&block));
-            let curvatures = along.clone() * curvatures.reshape([n, 1, g]);
-            let heights: Tensor<4> = along.reshape([n, d, g, 1]) * heights.reshape([n, 1, g, k]);
-            Tensor::cat(vec![factors, curvatures, heights.reshape([n, d, g * k])], 2).reshape([n * d, ridges.count()])
+        // ∇Fᵀ (LLᵀ)⁻¹ ∇F = (L⁻¹∇F)ᵀ(L⁻¹∇F): d rows of L⁻¹ a point, one after the other.
+        let of_block = |(block, factors): (Points, Points), sum: &mut Gram| {
+            let slopes = ridges.feature_slopes(&block);
+            let mut rows = Array2::zeros((ridges.count(), block.nrows()));
+            for i in 0..d {
+                let factor = factors.slice(s![.., i * d..(i + 1) * d]);
+                rows.slice_mut(s![..d, ..]).assign(&factor.t());
+                let along = ridges.directions.dot(&factor.t());
+                for (j, slope) in slopes.rows().into_iter().enumerate() {
+                    let direction = if j < g { j } else { (j - g) / k };
+                    ndarray::Zip::from(rows.row_mut(d + j))
+                        .and(slope)
+                        .and(along.row(direction))
+                        .for_each(|r, s, a| *r = s * a);
+                }
+                sum.add(&rows);
+            }
         };
-        gram(blocks(x).into_iter().zip(blocks(&factors)).collect(), rows) / x.nrows() as f64
+        gram(ridges.count(), blocks(x).into_iter().zip(blocks(&factors)).collect(), of_block) / x.nrows() as f64
     }
 
     fn mean_hessian(&self, ridges: &Ridges, x: &Points) -> Array2<f64> {
@@ -157,16 +171,12 @@ impl Curvature {
         let products = turned.dot(&ridges.directions.t());
         let (g, k) = ridges.knots.dim();
         let direction = |j: usize| if j < g { j } else { (j - g) / k };
-        let slopes = |block: Points| {
-            let n = block.nrows();
-            let (curvatures, heights) = ridges.feature_slopes(tensor(&block));
-            Tensor::cat(vec![curvatures, heights.reshape([n, g * k])], 1)
-        };
         let sums: Vec<Array1<f64>> =
-            blocks(x).into_par_iter().map(|block| to_points(slopes(block)).sum_axis(Axis(0))).collect();
+            blocks(x).par_iter().map(|block| ridges.feature_slopes(block).sum_axis(Axis(1))).collect();
         let slope_means =
             sums.into_iter().fold(Array1::zeros(p - d), |sum: Array1<f64>, part| sum + part) / x.nrows() as f64;
-        let moments = gram(blocks(x), slopes) / x.nrows() as f64;
+        let of_block = |block: Points, sum: &mut Gram| sum.add(&ridges.feature_slopes(&block));
+        let moments = gram(p - d, blocks(x), of_block) / x.nrows() as f64;
         let mut hessian = Array2::zeros((p, p));
         hessian.slice_mut(s![..d, ..d]).assign(&mean);
         for i in 0..p - d {
@@ -182,23 +192,54 @@ impl Curvature {
     }
 }
 
-/// `Σ ZᵀZ` over blocks of rows, `[p, p]`.
-fn gram<B: Send>(blocks: Vec<B>, rows: impl Fn(B) -> Tensor<2> + Sync) -> Array2<f64> {
-    let of_block = |block: B| {
-        let rows = rows(block);
-        to_points(rows.clone().transpose().matmul(rows))
+/// A sum of products `ZZᵀ`, of which the lower half is formed.
+pub(super) struct Gram(Mat<f64>);
+
+impl Gram {
+    /// An empty sum, `[p, p]`.
+    pub fn new(p: usize) -> Self {
+        Self(Mat::zeros(p, p))
+    }
+
+    /// Adds `ZZᵀ`, Z `[p, n]` in standard layout.
+    pub fn add(&mut self, z: &Array2<f64>) {
+        let (p, n) = z.dim();
+        let z = MatRef::from_row_major_slice(z.as_slice().expect("in standard layout"), p, n);
+        let (lower, full) = (BlockStructure::TriangularLower, BlockStructure::Rectangular);
+        matmul(self.0.as_mut(), lower, Accum::Add, z, full, z.transpose(), full, 1.0, Par::Seq);
+    }
+
+    /// The sum, both halves.
+    pub fn sum(&self) -> Array2<f64> {
+        let entry = |(i, j): (usize, usize)| self.0[(i.max(j), i.min(j))];
+        Array2::from_shape_fn((self.0.nrows(), self.0.ncols()), entry)
+    }
+}
+
+/// Blocks in one part of a sum.
+const PART: usize = 4;
+
+/// The sum over blocks, each of which adds its own products.
+fn gram<B: Send>(p: usize, blocks: Vec<B>, add: impl Fn(B, &mut Gram) + Sync) -> Array2<f64> {
+    let mut parts: Vec<Vec<B>> = Vec::new();
+    for (i, block) in blocks.into_iter().enumerate() {
+        if i % PART == 0 {
+            parts.push(Vec::with_capacity(PART));
+        }
+        parts.last_mut().expect("a part was just begun").push(block);
+    }
+    let of_part = |part: Vec<B>| {
+        let mut sum = Gram::new(p);
+        part.into_iter().for_each(|block| add(block, &mut sum));
+        sum.sum()
     };
-    let parts: Vec<Array2<f64>> = blocks.into_par_iter().map(of_block).collect();
-    parts.into_iter().reduce(|sum, part| sum + part).expect("at least one point")
+    let sums: Vec<Array2<f64>> = parts.into_par_iter().map(of_part).collect();
+    sums.into_iter().reduce(|sum, part| sum + part).expect("at least one point")
 }
 
 /// The points in blocks of rows.
 fn blocks(points: &Points) -> Vec<Points> {
     points.axis_chunks_iter(Axis(0), BLOCK).map(|block| block.to_owned()).collect()
-}
-
-fn tensor(points: &Points) -> Tensor<2> {
-    to_tensor(points, DType::F64, &Device::flex())
 }
 
 #[cfg(test)]
@@ -305,9 +346,9 @@ mod tests {
     #[test]
     fn the_covariance_is_that_of_the_features() {
         let (ridges, x) = (ridges(1), normals(5, 2500, 1));
-        let features = features(&ridges, &x);
-        let centred = &features - &features.mean_axis(Axis(0)).unwrap();
-        let exact = centred.t().dot(&centred) / 2500.0;
+        let features = ridges.features(&x);
+        let centred = &features - &features.mean_axis(Axis(1)).unwrap().insert_axis(Axis(1));
+        let exact = centred.dot(&centred.t()) / 2500.0;
         assert!((&covariance(&ridges, &x) - &exact).iter().all(|e| e.abs() < 1e-12));
     }
 }

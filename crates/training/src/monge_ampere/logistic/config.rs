@@ -26,9 +26,12 @@ pub struct MongeAmpereLogisticConfig {
     pub patience: Option<u64>,
     /// The sampler's points at a stage.
     pub pool: PoolConfig,
-    /// Points of the data in one logistic regression; of a target that is drawn afresh, the draws of one stage.
+    /// Points of the data and of the sampler in one logistic regression.
     #[schemars(range(min = 64, max = 10_000_000))]
     pub batch: usize,
+    /// Of a target that is drawn afresh: draws a stage. Means are taken over all draws so far.
+    #[schemars(range(min = 64, max = 100_000_000))]
+    pub fresh: u64,
     /// The penalty λ of the logistic regression, in units of the variances of the features.
     #[schemars(range(min = 0.0))]
     pub penalty: f64,
@@ -51,7 +54,8 @@ impl Default for MongeAmpereLogisticConfig {
             stages: 60,
             patience: Some(20),
             pool: PoolConfig::default(),
-            batch: 8000,
+            batch: 4000,
+            fresh: 20_000,
             penalty: 0.01,
             ema: 0.7,
             average_after: 10,

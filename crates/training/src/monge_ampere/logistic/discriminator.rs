@@ -1,10 +1,10 @@
 //! Logistic regression that is linear in given features, in a box, with a quadratic penalty.
 
-use brenier_measure::{to_points, to_tensor};
-use burn::tensor::{DType, Device};
+use brenier_measure::elementary::{sigmoid, softplus};
 use ndarray::{Array1, Array2, Axis};
 
 use crate::monge_ampere::box_program;
+use crate::monge_ampere::semi_dual::Gram;
 
 /// Newton steps of one regression.
 const STEPS: usize = 6;
@@ -13,9 +13,9 @@ const STEPS: usize = 6;
 const HALVINGS: usize = 10;
 
 /// A step that lowers the loss by less is the last.
-const SMALLEST_GAIN: f64 = 1e-8;
+const SMALLEST_GAIN: f64 = 1e-6;
 
-/// Features of data and of the sampler, `[n, p]` and `[m, p]`, about one centre.
+/// Features of data and of the sampler about one centre, a feature a row, `[p, n]` and `[p, m]`.
 ///
 /// Label 0 is the data, label 1 the sampler, `P(1 | x) = ς(h(x))`: the least loss over all functions is that of `h = log(ρ/e^{-f})`. Deb and
 /// Liang (2504.09279), Algorithm 1.
@@ -50,7 +50,11 @@ impl Discriminator {
     }
 
     fn of(&self, features: &Array2<f64>) -> Array1<f64> {
-        features.dot(&self.weights) + self.intercept
+        let mut values = Array1::from_elem(features.ncols(), self.intercept);
+        for (row, &weight) in features.rows().into_iter().zip(&self.weights).filter(|(_, weight)| **weight != 0.0) {
+            values.scaled_add(weight, &row);
+        }
+        values
     }
 
     fn moved(&self, step: &Self, length: f64) -> Self {
@@ -85,20 +89,20 @@ impl LogisticRegression<'_> {
         let mut matrix = self.penalty.clone();
         let mut cross = Array1::<f64>::zeros(gradient.len());
         let (mut intercept_gradient, mut intercept_curvature) = (0.0, 1e-12);
+        let mut products = Gram::new(cross.len());
         for (features, sign) in [(self.data, 1.0), (self.sampler, -1.0)] {
             // The derivative of log(1 + e^{±h}) is ±ς(±h), its second derivative ς(h)ς(-h).
-            let n = features.nrows() as f64;
+            let n = features.ncols() as f64;
             let values = h.of(features);
             let first = values.mapv(|h| sign * sigmoid(sign * h) / n);
             let second = values.mapv(|h| sigmoid(h) * sigmoid(-h) / n);
-            gradient += &features.t().dot(&first);
+            gradient += &features.dot(&first);
             intercept_gradient += first.sum();
-            cross += &features.t().dot(&second);
+            cross += &features.dot(&second);
             intercept_curvature += second.sum();
-            let rows = features * &second.mapv(f64::sqrt).insert_axis(Axis(1));
-            let rows = to_tensor(&rows, DType::F64, &Device::flex());
-            matrix += &to_points(rows.clone().transpose().matmul(rows));
+            products.add(&(features * &second.mapv(f64::sqrt).insert_axis(Axis(0))));
         }
+        matrix += &products.sum();
         let column = cross.view().insert_axis(Axis(1));
         matrix -= &(column.dot(&column.t()) / intercept_curvature);
         // The difference is rounding in directions that the intercept has already.
@@ -111,15 +115,6 @@ impl LogisticRegression<'_> {
     }
 }
 
-/// `log(1 + eᵗ)`.
-fn softplus(t: f64) -> f64 {
-    t.max(0.0) + (-t.abs()).exp().ln_1p()
-}
-
-fn sigmoid(t: f64) -> f64 {
-    if t > 0.0 { 1.0 / (1.0 + (-t).exp()) } else { t.exp() / (1.0 + t.exp()) }
-}
-
 #[cfg(test)]
 mod tests {
     use brenier_measure::{Purpose, Stream};
@@ -127,10 +122,10 @@ mod tests {
 
     use super::*;
 
-    /// Normal rows about a mean.
+    /// Normal columns about a mean.
     fn normals(seed: u64, n: usize, mean: [f64; 2]) -> Array2<f64> {
         let stream = Stream::new(seed, Purpose::Batch);
-        Array2::from_shape_fn((n, 2), |(i, j)| stream.at(j as u64, i as u64).normal() + mean[j])
+        Array2::from_shape_fn((2, n), |(i, j)| stream.at(i as u64, j as u64).normal() + mean[i])
     }
 
     #[test]

@@ -67,6 +67,9 @@ const STARTS: usize = 1024;
 /// Points that ridges and the metric of the features are computed from.
 const FIRST: usize = 20_000;
 
+/// Draws of the reference whose images tell the logistic loss.
+const UNSEEN: u64 = 1000;
+
 /// A logistic loss below this has a discriminator that nothing can be learnt from.
 const SATURATED: f64 = 0.05;
 
@@ -255,8 +258,7 @@ impl MongeAmpereLogistic {
         match &self.source {
             Source::Rows { points, noise } => noise.added_in(stage, self.seed, points.as_ref().clone()),
             Source::Fresh { .. } => {
-                let count = self.config.batch as u64;
-                self.source.sample(&Stream::new(self.seed, Purpose::Batch), stage, 0..count)
+                self.source.sample(&Stream::new(self.seed, Purpose::Batch), stage, 0..self.config.fresh)
             }
         }
     }
@@ -362,25 +364,26 @@ impl MongeAmpereLogistic {
             }
         };
         let centre = (&sampler + &state.data.features) * 0.5;
-        let rows = Stream::new(self.seed, Purpose::Batch).permutation(state.step, data.nrows());
-        let rows = &rows[..data.nrows().min(self.config.batch)];
-        let mut of_data = semi_dual::features(ridges, &data.select(Axis(0), rows)) - &centre;
-        // The mean of all points is known: a part of them is moved to it.
-        let off = of_data.mean_axis(Axis(0)).expect("at least one point") - (&state.data.features - &centre);
-        of_data -= &off;
-        let of_sampler = semi_dual::features(ridges, x) - &centre;
+        // A part of the points, moved to the mean of all, which is known.
+        let part = |points: &Points, mean: &Array1<f64>, purpose| {
+            let rows = Stream::new(self.seed, purpose).permutation(state.step, points.nrows());
+            let chosen = points.select(Axis(0), &rows[..points.nrows().min(self.config.batch)]);
+            let mut features = semi_dual::centred(ridges, &chosen, &centre);
+            let off = features.mean_axis(Axis(1)).expect("at least one point") - (mean - &centre);
+            features -= &off.insert_axis(Axis(1));
+            features
+        };
+        let of_data = part(data, &state.data.features, Purpose::Batch);
+        let of_sampler = part(x, &sampler, Purpose::Ridges);
         let lower = &bounds / eta;
         let regression = LogisticRegression { data: &of_data, sampler: &of_sampler, penalty: &penalty, lower: &lower };
         let found = regression.fit()?;
         // Points that were not fitted: held-out ones, and the images of fresh draws of the reference.
-        let fresh = setting.reference.sample(
-            &Stream::new(self.seed, Purpose::HeldOut),
-            state.step,
-            0..(x.nrows() as u64).div_ceil(8),
-        );
+        let stream = Stream::new(self.seed, Purpose::HeldOut);
+        let fresh = setting.reference.sample(&stream, state.step, 0..UNSEEN);
         let fresh = state.pool.images(potential, &fresh).x;
-        let held_out = semi_dual::features(ridges, &self.held_out) - &centre;
-        let loss = found.loss(&held_out, &(semi_dual::features(ridges, &fresh) - &centre));
+        let held_out = semi_dual::centred(ridges, &self.held_out, &centre);
+        let loss = found.loss(&held_out, &semi_dual::centred(ridges, &fresh, &centre));
         Some(Learnt { step: found.weights * eta, loss: Some(loss) })
     }
 
@@ -406,8 +409,8 @@ impl MongeAmpereLogistic {
             let falls = value <= before + 1e-9 * before.abs().max(1.0);
             if value.is_finite() && inverted.quantile(INVERTED.0) <= INVERTED.1 && (falls || !is_adaptive) {
                 let least_eigenvalue = Curvature::of(&potential, &inverted.x).least_eigenvalue(EIGENVALUES);
-                // Near the floor there is nothing left to keep.
-                let keeps = least_eigenvalue >= (0.5 * least_before).min(2.0 * floor);
+                // What the floor guards need not be kept.
+                let keeps = least_eigenvalue >= (0.5 * least_before).min(floor * (1.0 - 1e-9));
                 if keeps || !is_adaptive {
                     return Some(Taken { potential, inverted, value, length, least_eigenvalue });
                 }
