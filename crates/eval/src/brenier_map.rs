@@ -14,6 +14,9 @@ use rayon::prelude::*;
 use crate::error::{check, check_dims};
 use crate::{Direction, EvalError, MetricReport};
 
+/// A relative difference of two costs below this is rounding.
+const ROUNDING: f64 = 1e-12;
+
 /// The exact transport between points y and their images T(y), as numbers: an optimal value of `E|x - y|²` with its
 /// certificate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -122,9 +125,11 @@ pub fn optimality_gap(points: &Points, images: &Points, exact: ExactTransport) -
         None => moved.std_error + ratio * exact.std_error,
     };
     let report = if exact.w2_squared > 0.0 {
-        let gap = Estimate {
-            value: (moved.value - exact.w2_squared) / exact.w2_squared,
-            std_error: std_error / exact.w2_squared,
+        let gap = (moved.value - exact.w2_squared) / exact.w2_squared;
+        // What rounding leaves of an optimal plan is 0, and without error.
+        let gap = match gap.abs() > ROUNDING {
+            true => Estimate { value: gap, std_error: std_error / exact.w2_squared },
+            false => Estimate { value: 0.0, std_error: 0.0 },
         };
         let report = MetricReport::new(gap, n, Direction::LowerIsBetter).with_floor(0.0, 0.0);
         if gap.value > LARGEST_GAP {

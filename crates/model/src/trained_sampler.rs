@@ -78,6 +78,11 @@ pub trait TransportMap: Send + Sync {
     ///
     /// A point without a preimage that can be found.
     fn inverse(&self, x: &Points) -> Result<(Points, Vec<f64>), SamplerError>;
+
+    /// The reference, where it is known in closed form.
+    fn reference(&self) -> Option<&GaussianMixture> {
+        None
+    }
 }
 
 /// Names and values, in the order in which they are told.

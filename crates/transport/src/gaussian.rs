@@ -1,4 +1,4 @@
-//! W₂ between Gaussians in closed form, singular covariances included.
+//! W₂ and the Brenier map between Gaussians in closed form.
 //!
 //! `W₂² = |m - m'|² + tr(Σ + Σ' - 2(Σ^{1/2} Σ' Σ^{1/2})^{1/2})`; Bures (1969), Dowson and Landau (1982).
 //!
@@ -48,6 +48,27 @@ pub fn w2_squared(
     Ok(shift + defect.squared_norm_l2())
 }
 
+/// The matrix A of the Brenier map `x ↦ m' + A(x - m)` from N(m, Σ) to N(m', Σ'), symmetric, `[d, d]` row after row; Σ invertible.
+///
+/// `A = G Q F⁻¹` with the factors and the minimiser Q of the distance.
+///
+/// # Errors
+///
+/// As for [`w2_squared`]; a singular Σ.
+pub fn brenier_matrix(covariance_a: &[f64], covariance_b: &[f64], dim: usize) -> Result<Vec<f64>, TransportError> {
+    let (f, g) = (factor(covariance_a, dim)?, factor(covariance_b, dim)?);
+    let svd = (g.transpose() * &f).svd().map_err(|_| TransportError::Decomposition { dim })?;
+    // The columns of F are orthogonal, and their squared lengths the eigenvalues of Σ.
+    let eigenvalues: Vec<f64> = (0..dim).map(|j| f.col(j).squared_norm_l2()).collect();
+    let largest = eigenvalues.iter().copied().fold(0.0, f64::max);
+    if let Some(&eigenvalue) = eigenvalues.iter().find(|&&l| l <= f64::EPSILON * largest) {
+        return Err(TransportError::NotPositive { eigenvalue, largest });
+    }
+    let inverse = Mat::from_fn(dim, dim, |i, j| f[(j, i)] / eigenvalues[i]);
+    let map = g * svd.U() * svd.V().transpose() * inverse;
+    Ok((0..dim * dim).map(|k| 0.5 * (map[(k / dim, k % dim)] + map[(k % dim, k / dim)])).collect())
+}
+
 /// F with `F Fᵀ = Σ`, from the eigen-decomposition `Σ = U Λ Uᵀ`: `F = U Λ^{1/2}`.
 fn factor(covariance: &[f64], dim: usize) -> Result<Mat<f64>, TransportError> {
     let rows = crate::Cloud::new(covariance, dim)?.count();
@@ -88,6 +109,22 @@ mod tests {
         // A point mass: the whole trace.
         let squared = w2_squared(&[1.0, 0.0, 0.0], &diagonal([4.0, 2.0, 1.0]), &zero, &[0.0; 9]).unwrap();
         assert!((squared - 8.0).abs() < 1e-13, "{squared}");
+    }
+
+    #[test]
+    fn the_brenier_map_carries_one_covariance_to_the_other_and_is_optimal() {
+        let (a, b) = ([2.0, 0.8, 0.8, 1.0], [0.5, -0.3, -0.3, 3.0]);
+        let map = brenier_matrix(&a, &b, 2).unwrap();
+        let product = |x: &[f64], y: &[f64]| -> [f64; 4] {
+            std::array::from_fn(|k| (0..2).map(|j| x[k / 2 * 2 + j] * y[2 * j + k % 2]).sum())
+        };
+        let pushed = product(&product(&map, &a), &map);
+        assert!(pushed.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-13), "{pushed:?}");
+        assert!(map[1] == map[2] && map[0] > 0.0 && map[0] * map[3] > map[1] * map[1], "{map:?}");
+        // E|x - Ax|² = tr(Σ + Σ' - 2AΣ).
+        let cost = a[0] + a[3] + b[0] + b[3] - 2.0 * (product(&map, &a)[0] + product(&map, &a)[3]);
+        assert!((cost - w2_squared(&[0.0; 2], &a, &[0.0; 2], &b).unwrap()).abs() < 1e-13);
+        assert!(matches!(brenier_matrix(&[1.0, 0.0, 0.0, 0.0], &b, 2), Err(TransportError::NotPositive { .. })));
     }
 
     #[test]

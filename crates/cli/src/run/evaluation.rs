@@ -18,6 +18,7 @@ use crate::config::{Config, LogDensityConfig};
 use crate::error::Error;
 use crate::progress::{Progress, Watched};
 use crate::run::law::DensityError;
+use crate::run::map_metrics::map_metrics;
 use crate::run::opened::TrainedRun;
 use crate::run::problem::{Problem, Reference, TRAINING};
 use crate::selection::{OF_MODES, Selection};
@@ -133,6 +134,7 @@ impl Report {
             _ => {}
         }
         evaluation.metrics.extend(of_density(run, problem, samples, judge)?);
+        evaluation.metrics.extend(map_metrics(run, problem, samples, &judge.selection)?);
         evaluation.metrics.retain(|name, _| judge.selection.wants(name));
         if let Reference::Data { train, labels: Some(labels), .. } = &problem.reference
             && train.nrows() >= 3 * NEIGHBOURS

@@ -9,6 +9,7 @@ use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::Flags;
 use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
+use crate::run::map_metrics::OF_MAP;
 use crate::run::opened::StoredRun;
 use crate::run::problem::Problem;
 use crate::selection::{OF_MODES, Selection, settings};
@@ -18,7 +19,7 @@ use crate::verbs::Context;
 /// Prints every metric that applies, and keeps them in evaluation.json.
 pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit, Error> {
     let selection =
-        Selection::new(&arguments.judging, &[&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES].concat())?;
+        Selection::new(&arguments.judging, &[&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP].concat())?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
     let problem = Problem::new(&run.record.config)?;

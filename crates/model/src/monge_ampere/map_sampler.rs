@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use brenier_measure::{Points, Purpose, Sample, Stream, to_tensor};
+use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream, to_tensor};
 use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 
@@ -15,18 +15,13 @@ use crate::trained_sampler::{Facts, TrainedSampler, TransportMap};
 /// `x = (∇φ)⁻¹(y)`, y from the reference, with its exact density; in f64 on the CPU.
 pub struct MapSampler {
     map: BrenierMap,
-    reference: Arc<dyn Sample>,
+    reference: Arc<GaussianMixture>,
 }
 
 impl MapSampler {
     /// A map with the draws of its reference.
-    pub fn new(map: BrenierMap, reference: Arc<dyn Sample>) -> Self {
+    pub fn new(map: BrenierMap, reference: Arc<GaussianMixture>) -> Self {
         Self { map, reference }
-    }
-
-    /// The map.
-    pub fn brenier_map(&self) -> &BrenierMap {
-        &self.map
     }
 }
 
@@ -56,10 +51,24 @@ impl TrainedSampler for MapSampler {
     }
 
     fn map(&self) -> Option<&dyn TransportMap> {
-        Some(&self.map)
+        Some(self)
     }
 
     fn settings(&self) -> Facts {
         Facts(vec![("sampler", json!("brenier_map"))])
+    }
+}
+
+impl TransportMap for MapSampler {
+    fn transport(&self, y: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
+        self.map.transport(y)
+    }
+
+    fn inverse(&self, x: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
+        self.map.inverse(x)
+    }
+
+    fn reference(&self) -> Option<&GaussianMixture> {
+        Some(&self.reference)
     }
 }

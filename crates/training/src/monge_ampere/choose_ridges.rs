@@ -28,7 +28,7 @@ pub struct RidgesConfig {
 
 impl Default for RidgesConfig {
     fn default() -> Self {
-        Self { directions: None, knots: 24, floor: 0.05, least_width: 0.03 }
+        Self { directions: None, knots: 24, floor: 0.01, least_width: 0.03 }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Pairs (y, x) with ∇φ(x) = y that stand for the sampler from stage to stage.
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use brenier_measure::{Points, Purpose, Sample, Stream};
+use brenier_measure::{GaussianMixture, Points, Purpose, Stream};
 use brenier_model::monge_ampere::{Inversion, RidgeSum};
-use ndarray::Axis;
+use ndarray::{Axis, s};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct PoolConfig {
     /// The number of pairs.
     #[schemars(range(min = 64, max = 10_000_000))]
     pub size: usize,
-    /// The share that is drawn anew at every stage.
+    /// The share that is drawn anew at every stage, one part after the other.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub renewed: f64,
 }
@@ -24,6 +24,18 @@ pub struct PoolConfig {
 impl Default for PoolConfig {
     fn default() -> Self {
         Self { size: 8000, renewed: 0.25 }
+    }
+}
+
+impl PoolConfig {
+    /// The number of parts, of which one is renewed at a stage.
+    fn parts(&self) -> usize {
+        if self.renewed > 0.0 { (1.0 / self.renewed).round().clamp(1.0, self.size as f64) as usize } else { 1 }
+    }
+
+    /// The pairs of a part.
+    fn rows(&self, part: usize) -> Range<usize> {
+        part * self.size / self.parts()..(part + 1) * self.size / self.parts()
     }
 }
 
@@ -61,8 +73,10 @@ impl Inverted {
 
 impl Pool {
     /// Fresh pairs of a potential: x from where y lies.
-    pub fn draw(config: &PoolConfig, reference: &dyn Sample, potential: &RidgeSum, seed: u64) -> Self {
-        let y = reference.sample(&Stream::new(seed, Purpose::Pool), 0, 0..config.size as u64);
+    pub fn draw(config: &PoolConfig, reference: &GaussianMixture, potential: &RidgeSum, seed: u64) -> Self {
+        let stream = Stream::new(seed, Purpose::Pool);
+        let draw = |part: usize| reference.even_draws(&stream, part as u64, config.rows(part).len());
+        let y = joined(&(0..config.parts()).map(draw).collect::<Vec<_>>());
         let x = solve(potential, &y, &y).x;
         Self { y, x }
     }
@@ -72,20 +86,25 @@ impl Pool {
         solve(potential, &self.y, &self.x)
     }
 
-    /// Draws a share of the pairs anew: what is learnt from them must not be the same points for ever.
-    pub fn renew(&mut self, config: &PoolConfig, stage: u64, reference: &dyn Sample, potential: &RidgeSum, seed: u64) {
-        let stream = Stream::new(seed, Purpose::Pool);
-        let count = (config.renewed * self.y.nrows() as f64).round() as usize;
-        if count == 0 {
+    /// Draws a part of the pairs anew: what is learnt from them must not be the same points for ever.
+    pub fn renew(
+        &mut self,
+        config: &PoolConfig,
+        stage: u64,
+        reference: &GaussianMixture,
+        potential: &RidgeSum,
+        seed: u64,
+    ) {
+        if config.renewed == 0.0 {
             return;
         }
-        let rows = stream.permutation(stage, self.y.nrows());
-        let y = reference.sample(&stream, stage, 0..count as u64);
+        // Whole parts, which each fill the law evenly.
+        let rows = config.rows((stage % config.parts() as u64) as usize);
+        let step = config.parts() as u64 + stage;
+        let y = reference.even_draws(&Stream::new(seed, Purpose::Pool), step, rows.len());
         let x = self.images(potential, &y).x;
-        for (position, &row) in rows[..count].iter().enumerate() {
-            self.y.row_mut(row).assign(&y.row(position));
-            self.x.row_mut(row).assign(&x.row(position));
-        }
+        self.y.slice_mut(s![rows.clone(), ..]).assign(&y);
+        self.x.slice_mut(s![rows, ..]).assign(&x);
     }
 
     /// The images of other points of the reference, each from the image of its nearest y in the pool.
@@ -114,9 +133,8 @@ impl Pool {
 fn solve(potential: &RidgeSum, y: &Points, start: &Points) -> Inverted {
     let tiles =
         |points: &Points| points.axis_chunks_iter(Axis(0), TILE).map(|tile| tile.to_owned()).collect::<Vec<_>>();
-    let potential = Arc::new(potential);
     let parts: Vec<_> =
-        tiles(y).into_par_iter().zip(tiles(start)).map(|(y, start)| INVERSION.solve(*potential, &y, &start)).collect();
+        tiles(y).into_par_iter().zip(tiles(start)).map(|(y, start)| INVERSION.solve(potential, &y, &start)).collect();
     let residuals = parts.iter().flat_map(|part| &part.residuals).copied().collect();
     Inverted { x: joined(&parts.into_iter().map(|part| part.points).collect::<Vec<_>>()), residuals }
 }

@@ -68,7 +68,7 @@ const STARTS: usize = 1024;
 const FIRST: usize = 20_000;
 
 /// Draws of the reference whose images tell the logistic loss.
-const UNSEEN: u64 = 1000;
+const UNSEEN: usize = 1000;
 
 /// A logistic loss below this has a discriminator that nothing can be learnt from.
 const SATURATED: f64 = 0.05;
@@ -380,7 +380,7 @@ impl MongeAmpereLogistic {
         let found = regression.fit()?;
         // Points that were not fitted: held-out ones, and the images of fresh draws of the reference.
         let stream = Stream::new(self.seed, Purpose::HeldOut);
-        let fresh = setting.reference.sample(&stream, state.step, 0..UNSEEN);
+        let fresh = setting.reference.even_draws(&stream, state.step, UNSEEN);
         let fresh = state.pool.images(potential, &fresh).x;
         let held_out = semi_dual::centred(ridges, &self.held_out, &centre);
         let loss = found.loss(&held_out, &semi_dual::centred(ridges, &fresh, &centre));

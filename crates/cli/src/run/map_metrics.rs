@@ -1,0 +1,108 @@
+//! What is measured of the map of a run beside its samples: whether it is optimal, and how far it is from the map that is.
+
+use std::collections::BTreeMap;
+
+use brenier_eval::MetricReport;
+use brenier_eval::brenier_map::{ExactTransport, l2_uvp, optimality_gap};
+use brenier_measure::data::Standardization;
+use brenier_measure::{Points, TargetConfig};
+use brenier_model::TransportMap;
+use brenier_transport::{Cloud, Cost, exact, gaussian};
+use ndarray::{Array1, Array2, s};
+
+use crate::error::Error;
+use crate::run::opened::TrainedRun;
+use crate::run::problem::Problem;
+use crate::selection::Selection;
+
+/// What a map can be asked.
+pub const OF_MAP: [&str; 2] = ["optimality_gap", "l2_uvp"];
+
+/// The most points whose exact transport is computed.
+const MOST: usize = 2000;
+
+/// The metrics of a map, in standardised coordinates; samples are in original ones.
+///
+/// # Errors
+///
+/// A metric that was asked for by name and that this map does not have; points that the exact transport refuses.
+pub fn map_metrics(
+    run: &TrainedRun,
+    problem: &Problem,
+    samples: &Points,
+    selection: &Selection,
+) -> Result<BTreeMap<String, MetricReport>, Error> {
+    let name = &run.record.config.name;
+    let mut reports = BTreeMap::new();
+    let Some(map) = run.sampler.map() else {
+        return selection.first_named(&OF_MAP).map_or(Ok(reports), |_| Err(Error::run_without_map(name)));
+    };
+    if !OF_MAP.iter().any(|metric| selection.wants(metric)) || samples.nrows() < 2 {
+        return Ok(reports);
+    }
+    let x = problem.data.standardization.apply(samples);
+    let y = map.inverse(&x)?.0;
+    if selection.wants("optimality_gap") {
+        let first = |points: &Points| points.slice(s![..points.nrows().min(MOST), ..]).as_standard_layout().to_owned();
+        reports.insert("optimality_gap".to_owned(), gap(&first(&y), &first(&x))?);
+    }
+    match known_images(map, &run.record.config.target, &problem.data.standardization, &y) {
+        Some(known) => drop(reports.insert("l2_uvp".to_owned(), l2_uvp(&x, &known)?)),
+        None if selection.names("l2_uvp") => {
+            return Err(Error::bad_input(format!(
+                "`l2_uvp` takes a Brenier map in closed form, and none is known for the run {name}"
+            ))
+            .hint("it is known where the target is a Gaussian, and the reference too"));
+        }
+        None => {}
+    }
+    Ok(reports)
+}
+
+/// The optimality gap of y ↦ x against the exact transport of the same points.
+fn gap(y: &Points, x: &Points) -> Result<MetricReport, Error> {
+    let bad = |error| Error::bad_input("the points of the map have no exact transport").caused_by(error);
+    let [from, to] = [y, x].map(|points| Cloud::new(points.as_slice().expect("in standard layout"), points.ncols()));
+    let optimum = exact::optimal_transport(from.map_err(bad)?, to.map_err(bad)?, Cost::SquaredDistance);
+    let optimum = optimum.map_err(bad)?;
+    let transport = ExactTransport {
+        w2_squared: optimum.cost,
+        gap: optimum.gap,
+        std_error: optimum.std_error(),
+        potentials: Some((&optimum.potentials.a, &optimum.potentials.b)),
+    };
+    Ok(optimality_gap(y, x, transport)?)
+}
+
+/// The images of y under the Brenier map between two Gaussians; `None` where reference or target is another law.
+fn known_images(
+    map: &dyn TransportMap,
+    target: &TargetConfig,
+    standardization: &Standardization,
+    y: &Points,
+) -> Option<Points> {
+    let TargetConfig::Gaussian { mean, covariance } = target.exact() else { return None };
+    let [from] = map.reference()?.components() else { return None };
+    let d = mean.len();
+    let covariance = Array2::from_shape_vec((d, d), covariance.concat()).ok()?;
+    let (mean, covariance) = standardized(standardization, &Array1::from(mean.clone()), &covariance);
+    let entries = |matrix: &Array2<f64>| matrix.iter().copied().collect::<Vec<f64>>();
+    let matrix = gaussian::brenier_matrix(&entries(from.covariance()), &entries(&covariance), d).ok()?;
+    let matrix = Array2::from_shape_vec((d, d), matrix).expect("d·d entries");
+    Some((y - &Array1::from(from.mean().to_vec())).dot(&matrix) + mean)
+}
+
+/// Mean and covariance in standardised coordinates, `(x - shift)/scale`, whitened where the data are.
+fn standardized(
+    standardization: &Standardization,
+    mean: &Array1<f64>,
+    covariance: &Array2<f64>,
+) -> (Array1<f64>, Array2<f64>) {
+    let d = mean.len();
+    let image = |points: Points| standardization.apply(&points);
+    let origin = image(Points::zeros((1, d)));
+    // The images of the unit vectors, less that of the origin, are the rows of the transposed matrix.
+    let linear = image(Points::eye(d)) - &origin;
+    let mean = image(mean.clone().insert_axis(ndarray::Axis(0))).row(0).to_owned();
+    (mean, linear.t().dot(covariance).dot(&linear))
+}
