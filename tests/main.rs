@@ -8,6 +8,7 @@ mod localize;
 mod metrics;
 mod mistakes;
 mod mixture;
+mod monge_ampere;
 mod outputs;
 mod reproducibility;
 mod resume;

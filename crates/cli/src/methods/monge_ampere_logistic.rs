@@ -85,6 +85,10 @@ impl Wiring for MongeAmpereLogisticConfig {
         Ok(Box::new(MongeAmpereState::from_files(files)?.sampler(self.iterate)))
     }
 
+    fn has_map(&self) -> bool {
+        true
+    }
+
     fn progress_plot(&self) -> ProgressPlot {
         ProgressPlot {
             title: "Negative log-likelihood of held-out points",

@@ -97,6 +97,11 @@ pub trait Wiring {
         false
     }
 
+    /// Whether its laws are maps of a reference, which can be drawn in the plane.
+    fn has_map(&self) -> bool {
+        false
+    }
+
     /// Whether its laws know the score at every noise level, so that samplers can be chosen on the command line.
     fn takes_samplers(&self) -> bool {
         self.has_score_network()

@@ -4,6 +4,7 @@
 
 pub mod evaluation;
 pub mod law;
+pub mod map_figures;
 pub mod map_metrics;
 pub mod opened;
 pub mod outputs;

@@ -18,6 +18,7 @@ use crate::methods::wiring::{Flags, ProgressPlot, Wiring};
 use crate::run::RunContext;
 use crate::run::evaluation::{EVALUATION, Judge, Report, default_count};
 use crate::run::law::Law;
+use crate::run::map_figures::{density_figure, map_figure};
 use crate::run::opened::StoredRun;
 use crate::run::problem::{DataRecord, Problem, Reference};
 use crate::selection::Selection;
@@ -28,6 +29,10 @@ const SAMPLES: &str = "samples.npy";
 const PICTURE: &str = "figures/samples.png";
 /// Training and held-out loss against the step.
 const LOSS: &str = "figures/loss.png";
+/// The map of the plane as a deformed grid and as arrows.
+const MAP: &str = "figures/map.png";
+/// The density of a map of the plane beside that of the target.
+const DENSITY: &str = "figures/density.png";
 /// The denoising loss against the noise level.
 const DENOISING_LOSS: &str = "figures/denoising_loss.png";
 
@@ -42,7 +47,7 @@ const MOST_POINTS: u64 = 2000;
 ///
 /// A file that cannot be removed.
 pub fn clear(directory: &RunDirectory) -> Result<(), Error> {
-    for name in [SAMPLES, EVALUATION, PICTURE, LOSS, DENOISING_LOSS] {
+    for name in [SAMPLES, EVALUATION, PICTURE, MAP, DENSITY, LOSS, DENOISING_LOSS] {
         let path = directory.path().join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::writing(&path, error)),
@@ -63,10 +68,17 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
     let picture_missing = config.output.figures && has_picture(data) && missing(PICTURE);
     let loss_missing = config.output.figures && missing(LOSS);
     let denoising_loss_missing = config.output.figures && wiring.has_score_network() && missing(DENOISING_LOSS);
+    let map_missing = config.output.figures && wiring.has_map() && data.dim == 2 && (missing(MAP) || missing(DENSITY));
     let go_on = || !run.limits.reached();
     // Kept while the data are at hand.
     wiring.keep(&run.view(Some(directory), &go_on), directory)?;
-    if !(missing(SAMPLES) || missing(EVALUATION) || picture_missing || loss_missing || denoising_loss_missing) {
+    if !(missing(SAMPLES)
+        || missing(EVALUATION)
+        || picture_missing
+        || map_missing
+        || loss_missing
+        || denoising_loss_missing)
+    {
         info!("{} is finished", directory.path().display());
         return Ok(());
     }
@@ -97,6 +109,12 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
     directory.write_file(EVALUATION, report.to_json().as_bytes())?;
     if picture_missing && let Some(png) = picture(&drawn, data, target_points(&run.problem, config.seed).as_ref())? {
         directory.write_file(PICTURE, &png)?;
+    }
+    if map_missing && let Some(map) = best.sampler.map() {
+        let x = data.standardization.apply(&first(MOST_POINTS));
+        directory.write_file(MAP, &map_figure(map, &x)?)?;
+        let target = target_points(&run.problem, config.seed).expect("a map is learnt from points");
+        directory.write_file(DENSITY, &density_figure(&best.law(), &run.problem, &target)?)?;
     }
     if loss_missing || denoising_loss_missing {
         directory.write_file(LOSS, &progress_plot(wiring.progress_plot(), directory)?)?;

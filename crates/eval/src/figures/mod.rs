@@ -30,6 +30,7 @@ mod image_grid;
 mod localization;
 mod path_fans;
 mod scatter;
+mod transport_map;
 
 pub use curve::{Axes, Curve, curves};
 pub use density::{Field, densities, density_size};
@@ -39,6 +40,7 @@ pub use localization::{
 };
 pub use path_fans::{Fan, MOST_PATHS, Marginal, PathFans, path_fans};
 pub use scatter::{scatter, scatter_size};
+pub use transport_map::{TransportFigure, grid_lines, transport_map};
 
 /// Blue, vermilion, bluish green, orange, reddish purple, sky blue, black: Okabe and Ito (2008), yellow left out on white paper.
 const COLOURS: [&str; 7] = ["#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000"];

@@ -555,3 +555,6 @@ fn constant_column(points: &Points, noise: &InstanceNoise) -> Option<usize> {
     let has_noise = |j: usize| noise.as_ref().is_some_and(|covariance| covariance[[j, j]] > 0.0);
     (0..points.ncols()).find(|&j| !varies(points.column(j)) && !has_noise(j))
 }
+
+#[cfg(test)]
+mod tests;

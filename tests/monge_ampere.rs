@@ -1,0 +1,147 @@
+//! Brenier maps from samples: trained, stopped, and asked by every verb.
+
+use serde_json::Value;
+
+use crate::train::{Mark, Workplace, assert_equal_results, smoke, text, workspace};
+
+const CONFIG: &str = "monge_ampere_two_moons.json";
+const GAUSSIAN: &str = "monge_ampere_gaussian_2d.json";
+
+fn metric(run: &std::path::Path, name: &str) -> (f64, f64) {
+    let report: Value = serde_json::from_slice(&std::fs::read(run.join("evaluation.json")).unwrap()).unwrap();
+    let metric = &report["metrics"][name];
+    (metric["value"].as_f64().unwrap(), metric["std_error"].as_f64().unwrap())
+}
+
+/// The numbers of a csv file, row by row.
+fn numbers(path: &std::path::Path) -> Vec<Vec<f64>> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = text.lines().map(|line| line.split(',').map(str::parse).collect::<Result<Vec<f64>, _>>());
+    rows.filter_map(Result::ok).collect()
+}
+
+#[test]
+fn a_map_that_is_killed_and_stopped_ends_with_the_same_bits() {
+    let place = Workplace::new();
+    let long = ["--set", "method.monge_ampere_logistic.stages=60", "-q"];
+    place.smoke(CONFIG, "whole", &[&long[..], &["--threads", "1"]].concat()).succeeds();
+    let (config, run) = (smoke(CONFIG), place.run("killed"));
+    let arguments = [&["run", text(&config), "--run-dir", text(&run), "--resume"][..], &long].concat();
+    let marks = [Mark::File("config.json"), Mark::Line(7), Mark::Checkpoint(30), Mark::Line(45)];
+    place.train_through_kills(&arguments, &run, &marks);
+    assert_equal_results(&place.run("whole"), &run);
+    place.smoke(CONFIG, "stopped", &[&long[..], &["--max-steps", "17"]].concat()).fails(75);
+    let stopped = place.run("stopped");
+    place.train(&["resume", text(&stopped), "-q"]).succeeds();
+    let (stopped, whole) = (crate::train::results(&stopped), crate::train::results(&place.run("whole")));
+    // The stop itself left a checkpoint.
+    assert!(whole.iter().all(|(name, bytes)| stopped.get(name) == Some(bytes)));
+}
+
+#[test]
+fn every_verb_takes_a_map() {
+    let place = Workplace::new();
+    place.smoke(CONFIG, "run", &["-q"]).succeeds();
+    let run = place.run("run");
+    for figure in ["map", "density", "samples", "loss"] {
+        assert!(run.join(format!("figures/{figure}.png")).exists(), "no {figure}");
+    }
+    let (kl, error) = metric(&run, "kl_forward");
+    // The moons are 1.16 nats from their own Gaussian fit; eight stages with 800 points leave a third of it.
+    assert!(error < 0.05 && (0.0..0.6).contains(&kl), "{kl} ± {error}");
+    assert_eq!(metric(&run, "density_valid").0, 1.0);
+    assert!(metric(&run, "optimality_gap").0.abs() < 1e-3);
+    let (samples, reference, back) = (place.path("s.csv"), place.path("y.csv"), place.path("x.csv"));
+    place.train(&["sample", text(&run), "--count", "500", "--out", text(&samples), "-q"]).succeeds();
+    let there =
+        ["transport", text(&run), "--in", text(&samples), "--out", text(&reference), "--inverse", "--json", "-q"];
+    let said = place.train(&there).succeeds().json();
+    assert_eq!((&said["count"], &said["from"], &said["to"]), (&500.into(), &"data".into(), &"reference".into()));
+    place.train(&["transport", text(&run), "--in", text(&reference), "--out", text(&back), "-q"]).succeeds();
+    let (x, again, y) = (numbers(&samples), numbers(&back), numbers(&reference));
+    // Five hundred draws of the standard normal, each within single precision of where it came from.
+    assert!(x.iter().flatten().zip(again.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-4));
+    let square = y.iter().flatten().map(|y| y * y).sum::<f64>() / 1000.0;
+    assert!((square - 1.0).abs() < 5.0 * (2.0f64 / 1000.0).sqrt(), "{square}");
+    let density = place.path("q.csv");
+    place.train(&["density", text(&run), "--in", text(&samples), "--out", text(&density), "-q"]).succeeds();
+    assert!(numbers(&density).iter().all(|row| row[0].is_finite() && row[1] == 0.0));
+    let looked = ["localize", text(&run), "--snr", "1", "--times", "0.5", "--draws", "200", "--json", "-q"];
+    assert_eq!(place.train(&looked).succeeds().json()["examined"], "draws");
+    place.train(&["sample", text(&run), "--count", "5", "--steps", "3", "--out", text(&back)]).fails(2);
+}
+
+#[test]
+fn the_map_of_a_gaussian_is_compared_with_the_known_one() {
+    let place = Workplace::new();
+    place.smoke(GAUSSIAN, "run", &["-q"]).succeeds();
+    let (uvp, error) = metric(&place.run("run"), "l2_uvp");
+    // Six stages with 2000 draws each; the linear map of the standardisation alone leaves 20 %.
+    assert!(error < 0.5 && uvp < 3.0, "{uvp} ± {error}");
+    place.smoke(CONFIG, "moons", &["-q", "--set", "output.figures=false"]).succeeds();
+    let moons = place.run("moons");
+    let asked = ["evaluate", text(&moons), "--only", "l2_uvp"];
+    place.train(&asked).fails(2).says("takes a Brenier map in closed form");
+    place.smoke("mixture_two_moons.json", "mixture", &["-q", "--set", "output.figures=false"]).succeeds();
+    let mixture = place.run("mixture");
+    place.train(&["evaluate", text(&mixture), "--only", "optimality_gap"]).fails(2).says("is given by no map");
+    let (points, out) = (place.write("p.csv", "0.5,1\n"), place.path("o.csv"));
+    let asked = ["transport", text(&mixture), "--in", text(&points), "--out", text(&out)];
+    place.train(&asked).fails(2).says("is given by no map");
+}
+
+#[test]
+fn what_cannot_be_carried_is_refused_and_nothing_is_written() {
+    let place = Workplace::new();
+    place.smoke(CONFIG, "run", &["-q", "--set", "output.figures=false"]).succeeds();
+    let (run, out) = (place.run("run"), place.path("o.csv"));
+    let points = place.write("p.csv", "1,2,3\n4,5,6\n");
+    let carry = ["transport", text(&run), "--in", text(&points), "--out", text(&out)];
+    place.train(&carry).fails(2).says("dimension");
+    place.train(&[&carry[..], &["--inverse"]].concat()).fails(2).says("dimension");
+    assert!(!out.exists());
+    let check = |more: &[&str]| {
+        let config = smoke(CONFIG);
+        let arguments = [&["check", text(&config)], more].concat();
+        place.train(&arguments).fails(2)
+    };
+    check(&["--set", "method.monge_ampere_logistic.ridges.floor=0"]).says("above 0");
+    check(&["--set", "method.monge_ampere_logistic.reference=standard"]).says("standard_normal");
+    check(&["--set", "evaluation.steps=18"]).says("this key belongs to `denoising_score_matching`");
+    let one = place.write("one.csv", &"1,2\n".repeat(50));
+    let column = place.write("column.csv", &(0..50).map(|i| format!("{i},2\n")).collect::<String>());
+    for (file, name) in [(&one, "one point"), (&column, "a constant column")] {
+        let target = format!("target={{\"dataset\":{{\"path\":{:?}}}}}", text(file));
+        let outcome = check(&["--set", &target]);
+        assert!(outcome.stderr.contains("does not vary"), "{name}: {}", outcome.stderr);
+    }
+    let far = r#"{"gaussian_mixture":{"weights":[1],"means":[[1e200,0]],"covariances":[[[1,0],[0,1]]]}}"#;
+    let far = format!("method.monge_ampere_logistic.reference={far}");
+    place.smoke(CONFIG, "far", &["-q", "--set", &far]).fails(3).says("semi-dual");
+}
+
+#[test]
+fn a_finished_map_is_prolonged_and_another_iterate_is_taken() {
+    let place = Workplace::new();
+    place.smoke(CONFIG, "run", &["-q", "--set", "output.figures=false"]).succeeds();
+    let run = place.run("run");
+    let config = smoke(CONFIG);
+    let again = |set: &str| {
+        let arguments = ["run", text(&config), "--run-dir", text(&run), "--resume", "-q"];
+        place.train(&[&arguments[..], &["--set", "output.figures=false", "--set", set]].concat())
+    };
+    again("method.monge_ampere_logistic.stages=11").succeeds();
+    assert!(run.join("checkpoint-00000011").exists());
+    again("method.monge_ampere_logistic.step=\"logistic\"").fails(2).says("step");
+}
+
+#[test]
+fn init_makes_a_map_for_a_file() {
+    let place = Workplace::new();
+    let rows: String = (0..200).map(|i| format!("{},{}\n", f64::from(i).sin(), f64::from(i * i).cos())).collect();
+    let file = place.write("points.csv", &rows);
+    let config = place.train(&["init", text(&file), "--method", "monge_ampere_logistic"]).succeeds().stdout;
+    let config = place.write("config.json", &config);
+    place.train(&["check", text(&config)]).succeeds();
+    assert!(workspace().join("configs/monge_ampere/ring.json").exists());
+}
