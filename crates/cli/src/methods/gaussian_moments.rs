@@ -176,8 +176,13 @@ impl TransportMap for GaussianLaw {
         Ok((image, vec![log_det; y.nrows()]))
     }
 
-    fn inverse(&self, _: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
-        unimplemented!("no test asks for it")
+    fn inverse(&self, x: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
+        let component = &self.law.components()[0];
+        let factor = semidefinite_factor(component.covariance());
+        let det = factor[[0, 0]] * factor[[1, 1]] - factor[[0, 1]] * factor[[1, 0]];
+        let centred = x - &Points::from_shape_vec((1, x.ncols()), component.mean().to_vec()).unwrap();
+        let adjugate = ndarray::array![[factor[[1, 1]], -factor[[1, 0]]], [-factor[[0, 1]], factor[[0, 0]]]];
+        Ok((centred.dot(&adjugate) / det, vec![-det.abs().ln(); x.nrows()]))
     }
 }
 

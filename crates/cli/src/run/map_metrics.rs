@@ -44,7 +44,11 @@ pub fn map_metrics(
     let y = map.inverse(&x)?.0;
     if selection.wants("optimality_gap") {
         let first = |points: &Points| points.slice(s![..points.nrows().min(MOST), ..]).as_standard_layout().to_owned();
-        reports.insert("optimality_gap".to_owned(), gap(&first(&y), &first(&x))?);
+        let report = gap(&first(&y), &first(&x))?;
+        let note = "in standardised coordinates; in those of the data, which are stretched unequally, the map is not the optimal one";
+        let is_isotropic = is_isotropic(&problem.data.standardization);
+        let report = if is_isotropic { report } else { report.with_note(note) };
+        reports.insert("optimality_gap".to_owned(), report);
     }
     match known_images(map, &run.record.config.target, &problem.data.standardization, &y) {
         Some(known) => drop(reports.insert("l2_uvp".to_owned(), l2_uvp(&x, &known)?)),
@@ -57,6 +61,11 @@ pub fn map_metrics(
         None => {}
     }
     Ok(reports)
+}
+
+/// Whether distances in standardised coordinates are those of the data but for one factor.
+fn is_isotropic(standardization: &Standardization) -> bool {
+    standardization.whitening.is_none() && standardization.scale.iter().all(|&scale| scale == standardization.scale[0])
 }
 
 /// The optimality gap of y ↦ x against the exact transport of the same points.

@@ -1,10 +1,11 @@
 //! One run from where it stands to its end: training, checkpoints, and the outputs that follow.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use brenier_training::run_directory::{LockedRunDirectory, RunDirectory};
 use brenier_training::tensorboard::TensorBoard;
 use brenier_training::{Flow, Method, TrainingError};
+use cpu_time::ProcessTime;
 use serde_json::json;
 use tracing::{info, warn};
 
@@ -35,6 +36,7 @@ pub fn go_on<M: Method>(
         info!("going on with {} at step {}", directory.path().display(), loaded.step);
     }
     let mut step = latest.as_ref().map_or(0, |loaded| loaded.step);
+    let clock = CpuClock::start(spent_before(directory, "cpu_seconds")?);
     // Not even a time limit stops what comes before the first step: a run of short sittings would never get past it.
     let (whole, go_on): (&RunDirectory, _) = (directory, || !interruption::asked());
     let trained = method(&run.view(Some(whole), &go_on)).and_then(|method| {
@@ -46,7 +48,7 @@ pub fn go_on<M: Method>(
         let trained = if method.is_done(&state) {
             Ok(Ending::Finished)
         } else {
-            train(run, wiring, &method, &mut state, directory)
+            train(run, wiring, &method, &mut state, directory, clock)
         };
         step = method.step(&state);
         trained
@@ -76,6 +78,7 @@ fn train<M: Method>(
     method: &M,
     state: &mut M::State,
     directory: &mut LockedRunDirectory,
+    clock: CpuClock,
 ) -> Result<Ending, Error> {
     let config = &run.record.config;
     let watch = Watch::of(run)?;
@@ -89,7 +92,8 @@ fn train<M: Method>(
         watch,
         progress: Progress::new(method.steps(), first_step, "training", run.quiet),
         tensorboard,
-        elapsed_before: elapsed_before(directory)?,
+        elapsed_before: spent_before(directory, "elapsed_seconds")?,
+        clock,
         directory,
         first_step,
         started: Instant::now(),
@@ -111,10 +115,29 @@ fn train<M: Method>(
     Ok(ending)
 }
 
-/// Seconds that earlier processes spent on the steps that are kept.
-fn elapsed_before(directory: &RunDirectory) -> Result<f64, Error> {
+/// Seconds that earlier processes spent on the steps that are kept, by the name under which they are logged.
+fn spent_before(directory: &RunDirectory, name: &str) -> Result<f64, Error> {
     let lines = directory.metrics()?;
-    Ok(lines.last().and_then(|line| line.get("elapsed_seconds")?.as_f64()).unwrap_or(0.0))
+    Ok(lines.last().and_then(|line| line.get(name)?.as_f64()).unwrap_or(0.0))
+}
+
+/// The CPU-seconds of all threads on training alone: what is told, drawn and stored between two steps does not count.
+struct CpuClock {
+    before: f64,
+    started: ProcessTime,
+    aside: Duration,
+}
+
+impl CpuClock {
+    /// Goes on from so many seconds.
+    fn start(before: f64) -> Self {
+        Self { before, started: ProcessTime::now(), aside: Duration::ZERO }
+    }
+
+    /// The seconds up to a moment of training.
+    fn seconds(&self, at: ProcessTime) -> f64 {
+        self.before + at.duration_since(self.started).saturating_sub(self.aside).as_secs_f64()
+    }
 }
 
 /// What happens beside the steps: metrics, checkpoints, figures, and the decision to stop.
@@ -129,23 +152,31 @@ struct Observer<'a, M> {
     first_step: u64,
     started: Instant,
     elapsed_before: f64,
+    clock: CpuClock,
     ending: Ending,
 }
 
 impl<M: Method> Observer<'_, M> {
     fn after_step(&mut self, state: &mut M::State, scalars: &[(&'static str, f64)]) -> Result<Flow, Error> {
+        let now = ProcessTime::now();
+        let flow = self.tell(state, scalars, self.clock.seconds(now));
+        self.clock.aside += now.elapsed();
+        flow
+    }
+
+    fn tell(&mut self, state: &mut M::State, scalars: &[(&'static str, f64)], cpu: f64) -> Result<Flow, Error> {
         let config = &self.run.record.config;
         let (step, last) = (self.method.step(state), self.method.is_done(state));
         let stop = self.run.limits.reached_after(step - self.first_step) && !last;
         self.progress.update(step, scalars);
         if step.is_multiple_of(config.output.log_every) || last {
             let means = self.method.means(state);
-            self.write_scalars(step, &means)?;
+            self.write_scalars(step, &means, cpu)?;
         }
-        self.watch(state, step, last)?;
+        self.watch(state, step, last, cpu)?;
         if step.is_multiple_of(config.output.checkpoint_every) || last {
             let (name, value) = self.method.held_out(state);
-            self.write_scalars(step, &[(name, value)])?;
+            self.write_scalars(step, &[(name, value)], cpu)?;
             self.figure(state, step);
             self.checkpoint(state, Some(value))?;
         } else if stop {
@@ -159,15 +190,16 @@ impl<M: Method> Observer<'_, M> {
     }
 
     /// The distances that the config asks for.
-    fn watch(&mut self, state: &M::State, step: u64, last: bool) -> Result<(), Error> {
+    fn watch(&mut self, state: &M::State, step: u64, last: bool, cpu: f64) -> Result<(), Error> {
         let Some(watch) = self.watch.as_ref().filter(|watch| last || watch.looks(step)) else { return Ok(()) };
         let scalars = watch.look(self.method.sampler(state).as_ref(), step);
-        if scalars.is_empty() { Ok(()) } else { self.write_scalars(step, &scalars) }
+        if scalars.is_empty() { Ok(()) } else { self.write_scalars(step, &scalars, cpu) }
     }
 
-    fn write_scalars(&mut self, step: u64, scalars: &[(&'static str, f64)]) -> Result<(), Error> {
+    fn write_scalars(&mut self, step: u64, scalars: &[(&'static str, f64)], cpu: f64) -> Result<(), Error> {
         let elapsed = self.elapsed_before + self.started.elapsed().as_secs_f64();
-        let mut line = json!({"step": step, "elapsed_seconds": (elapsed * 1e3).round() / 1e3});
+        let [elapsed, cpu] = [elapsed, cpu].map(|seconds| (seconds * 1e3).round() / 1e3);
+        let mut line = json!({"step": step, "elapsed_seconds": elapsed, "cpu_seconds": cpu});
         for (name, value) in scalars {
             line[*name] = json!(value);
         }

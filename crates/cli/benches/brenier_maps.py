@@ -1,0 +1,82 @@
+"""Brenier maps from samples: the table of README.
+
+    cargo build --release --bin train && python3 crates/cli/benches/brenier_maps.py [--seeds 2] [--seconds 20] [--only ring]
+
+Each run is a config of configs/monge_ampere on one thread, from N(0, I), with one of the three steps; a seed draws the points, splits them and
+draws the reference. What counts is the last stage within so many `cpu_seconds`, the CPU time of training alone, and of that stage the most
+likely iterate so far. Needs nothing but Python.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAIN = ROOT / "target/release/train"
+METHOD = "method.monge_ampere_logistic"
+STEPS = {"gaussian_2d": ["newton"], "gaussian_8d": ["newton"]}
+EVERY_STEP = ["newton", "semi_implicit", "logistic"]
+METRICS = "kl_forward,density_valid,optimality_gap,l2_uvp"
+
+
+def train(*arguments, codes=(0,)):
+    answer = subprocess.run([str(word) for word in (TRAIN, *arguments)], cwd=ROOT, capture_output=True, text=True)
+    if answer.returncode not in codes:
+        raise SystemExit(answer.stderr)
+    return answer.stdout
+
+
+def learn(config, step, seed, seconds, run):
+    """Trains past the limit, and gives the last stage within it with its seconds."""
+    path = ROOT / f"configs/monge_ampere/{config}.json"
+    target = json.loads(path.read_text())["target"]
+    if "drawn" in target:
+        target["drawn"]["seed"] = seed
+    settings = {
+        "target": target,
+        "evaluation.log_density.points": 20_000,
+        "output.figures": False,
+        "output.checkpoint_every": 1,
+        "output.keep_last": 100_000,
+        f"{METHOD}.step": step,
+        f"{METHOD}.stages": 100_000,
+        f"{METHOD}.patience": None,
+    }
+    command = ["run", path, "--run-dir", run, "--threads", "1", "-q", "--seed", seed]
+    for key, value in settings.items():
+        command += ["--set", f"{key}={json.dumps(value)}"]
+    # The limit is one of wall time: a little more leaves room for what is stored between the stages.
+    train(*command, "--max-time", f"{round(1.25 * seconds + 2)}s", codes=(75,))
+    stages = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    within = [line for line in stages if line["cpu_seconds"] <= seconds]
+    return within[-1]["step"], within[-1]["cpu_seconds"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="two_moons,ring,checkerboard,gaussian_2d,gaussian_8d")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=20)
+    arguments = parser.parse_args()
+    for config in arguments.only.split(","):
+        for step in STEPS.get(config, EVERY_STEP):
+            for seed in range(arguments.seeds):
+                with tempfile.TemporaryDirectory() as folder:
+                    run = Path(folder) / "run"
+                    stage, cpu = learn(config, step, seed, arguments.seconds, run)
+                    only = METRICS if config in STEPS else METRICS.removesuffix(",l2_uvp")
+                    asked = ["evaluate", run, "--checkpoint", stage, "--only", only, "--count", 2000]
+                    found = json.loads(train(*asked, "--json", "-q", "--threads", "1"))["metrics"]
+                    began = time.monotonic()
+                    drawn = ["sample", run, "--checkpoint", stage, "--count", 10_000, "--out", run / "s.npy"]
+                    train(*drawn, "--threads", "1", "-q")
+                    sampled = time.monotonic() - began
+                numbers = ", ".join(f"{name} {metric['value']:.4g} ± {metric['std_error']:.2g}" for name, metric in found.items())
+                row = f"{config:12} {step:13} seed {seed}: stage {stage} after {cpu:.1f} CPU-s"
+                print(f"{row}, {numbers}, 10,000 samples in {sampled:.2f} s", flush=True)
+
+
+main()
