@@ -115,13 +115,20 @@ fn what_cannot_be_carried_is_refused_and_nothing_is_written() {
         let outcome = check(&["--set", &target]);
         assert!(outcome.stderr.contains("does not vary"), "{name}: {}", outcome.stderr);
     }
+    let many = ["--set", "method.monge_ampere_logistic.ridges.directions=3000"];
+    check(&many).says("coefficients").says("lower `ridges.directions`");
+    let line = r#"method.monge_ampere_logistic.reference={"gaussian_mixture":{"weights":[1],"means":[[0]],"covariances":[[[1]]]}}"#;
+    check(&["--set", line]).says("the reference has dimension 1, and the points of the data have 2");
+    let explicit = r#"method.monge_ampere_logistic.step_size={"constant":{"value":50}}"#;
+    let explicit = ["-q", "--set", explicit, "--set", "method.monge_ampere_logistic.step=\"logistic\""];
+    place.smoke(CONFIG, "explicit", &explicit).fails(3).says("no step could be taken at stage");
     let far = r#"{"gaussian_mixture":{"weights":[1],"means":[[1e200,0]],"covariances":[[[1,0],[0,1]]]}}"#;
     let far = format!("method.monge_ampere_logistic.reference={far}");
     place.smoke(CONFIG, "far", &["-q", "--set", &far]).fails(3).says("semi-dual");
 }
 
 #[test]
-fn a_finished_map_is_prolonged_and_another_iterate_is_taken() {
+fn a_finished_map_is_prolonged_and_nothing_else_of_it_changes() {
     let place = Workplace::new();
     place.smoke(CONFIG, "run", &["-q", "--set", "output.figures=false"]).succeeds();
     let run = place.run("run");
@@ -133,6 +140,7 @@ fn a_finished_map_is_prolonged_and_another_iterate_is_taken() {
     again("method.monge_ampere_logistic.stages=11").succeeds();
     assert!(run.join("checkpoint-00000011").exists());
     again("method.monge_ampere_logistic.step=\"logistic\"").fails(2).says("step");
+    again("method.monge_ampere_logistic.iterate=\"last\"").fails(2).says("iterate");
 }
 
 #[test]

@@ -48,8 +48,8 @@ def learn(config, step, seed, seconds, run):
     command = ["run", path, "--run-dir", run, "--threads", "1", "-q", "--seed", seed]
     for key, value in settings.items():
         command += ["--set", f"{key}={json.dumps(value)}"]
-    # The limit is one of wall time: a little more leaves room for what is stored between the stages.
-    train(*command, "--max-time", f"{round(1.25 * seconds + 2)}s", codes=(75,))
+    # The limit is one of wall time, which also passes while states are stored.
+    train(*command, "--max-time", f"{round(2 * seconds + 5)}s", codes=(75,))
     stages = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     within = [line for line in stages if line["cpu_seconds"] <= seconds]
     return within[-1]["step"], within[-1]["cpu_seconds"]

@@ -284,8 +284,10 @@ impl Error {
     /// Training that diverged, and what to try.
     pub fn diverged(error: TrainingError, cure: &str) -> Self {
         match error {
-            TrainingError::Diverged { .. } => Self::new(Exit::Diverged, format!("{error}. {cure}"))
-                .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it"),
+            TrainingError::Diverged { .. } | TrainingError::NoStep { .. } => {
+                Self::new(Exit::Diverged, format!("{error}. {cure}"))
+                    .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it")
+            }
             other => other.into(),
         }
     }
@@ -348,8 +350,18 @@ impl From<TrainingError> for Error {
                 Err(other) => Self::new(Exit::Failed, other),
             },
             TrainingError::ConstantColumn { .. } => {
-                Self::bad_input(error).hint("leave it out of `columns`, or give the data set `noise` of its own")
+                Self::bad_input(error).hint("give the data set `noise` of its own, or leave the column out of `columns`")
             }
+            TrainingError::NoReferenceDensity => Self::bad_input(error).hint(
+                "give the data set `noise` of its own, leave columns out that others determine, or take `standard_normal`",
+            ),
+            TrainingError::ReferenceDimension { .. } => {
+                Self::bad_input(error).hint("give `method.monge_ampere_logistic.reference` means of the dimension of the data")
+            }
+            TrainingError::TooManyCoefficients { .. } => {
+                Self::bad_input(error).hint("lower `ridges.directions` or `ridges.knots` of `method.monge_ampere_logistic`")
+            }
+            TrainingError::Interrupted => Self::interrupted(),
             other => Self::bad_input(other),
         }
     }

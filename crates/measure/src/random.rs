@@ -57,6 +57,8 @@ pub enum Purpose {
     Pool = 20,
     /// Directions of a ridge sum, and the draws that its knots fit.
     Ridges = 21,
+    /// Which points enter a logistic regression.
+    Part = 22,
 }
 
 /// All words of one (seed, purpose).

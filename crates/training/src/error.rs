@@ -64,6 +64,38 @@ pub enum TrainingError {
     /// A reference without a density.
     #[error("the reference has no density: one of its covariances is singular")]
     NoReferenceDensity,
+    /// A reference in another dimension than the data.
+    #[error("the reference has dimension {found}, and the points of the data have {expected}")]
+    ReferenceDimension {
+        /// The dimension of the reference.
+        found: usize,
+        /// That of the data.
+        expected: usize,
+    },
+    /// A family whose matrices would not fit into memory.
+    #[error(
+        "up to {count} coefficients are to be learnt, and matrices of their square are formed; at most {most} are taken"
+    )]
+    TooManyCoefficients {
+        /// How many there may be.
+        count: usize,
+        /// The most.
+        most: usize,
+    },
+    /// No step could be taken for several stages.
+    #[error(
+        "no step could be taken at stage {step} ({refused} in a row): the semi-dual did not fall, or points of the reference were not found on \
+         the side of the data"
+    )]
+    NoStep {
+        /// The stage.
+        step: u64,
+        /// How many stages found none, one after the other.
+        refused: u64,
+    },
+    /// The work was told to stop before its first step.
+    #[error("interrupted")]
+    Interrupted,
     /// What the observer of the loop reported.
     #[error(transparent)]
     Observer(Box<dyn std::error::Error + Send + Sync>),

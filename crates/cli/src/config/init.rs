@@ -6,6 +6,7 @@ use brenier_measure::TargetConfig;
 use brenier_measure::data::{DataError, DataSetConfig, SplitConfig};
 use brenier_measure::expectation_maximization::CovarianceKind;
 use brenier_model::{Activation, NetworkConfig, Preconditioning};
+use brenier_training::monge_ampere::RidgesConfig;
 use brenier_training::{
     Components, EmaConfig, GaussianMixtureConfig, LearningRate, LossConfig, MongeAmpereLogisticConfig, NoiseLevels,
     OptimizerConfig, TrainingConfig, Weighting,
@@ -79,7 +80,21 @@ pub fn init(path: &Path, method: InitMethod) -> Result<String, DataError> {
             (method, None, OutputConfig { log_every: 1, checkpoint_every: 100, ..OutputConfig::default() })
         }
         InitMethod::MongeAmpereLogistic => {
-            let method = MethodConfig::MongeAmpereLogistic(MongeAmpereLogisticConfig::default());
+            // A column that does not vary has no density, unless noise gives it one.
+            if data.points.columns().into_iter().any(|column| column.iter().all(|&x| x == column[0])) {
+                dataset.noise = 0.1;
+            }
+            // Matrices are as wide as directions times knots, and many directions have few points for each.
+            let knots = match dim {
+                0..=3 => 24,
+                4..=8 => 12,
+                _ => 6,
+            };
+            let ridges = RidgesConfig { knots, ..RidgesConfig::default() };
+            let method = MethodConfig::MongeAmpereLogistic(MongeAmpereLogisticConfig {
+                ridges,
+                ..MongeAmpereLogisticConfig::default()
+            });
             (method, None, OutputConfig { log_every: 1, checkpoint_every: 10, ..OutputConfig::default() })
         }
     };
@@ -143,6 +158,16 @@ mod tests {
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["method"]["gaussian_mixture"]["shrinkage"], 16.0);
         assert!(config["training"].is_null() && config["evaluation"]["sampler"].is_null());
+    }
+
+    #[test]
+    fn a_map_of_images_has_noise_where_pixels_are_always_black() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits.npz");
+        let text = init(&path, InitMethod::MongeAmpereLogistic).unwrap();
+        parse(Path::new("init.json"), &text, &[], &[]).unwrap_or_else(|error| panic!("{error}"));
+        let config: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["target"]["dataset"]["noise"], 0.1);
+        assert_eq!(config["method"]["monge_ampere_logistic"]["ridges"]["knots"], 6);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tracing::warn;
 use crate::config::mistakes::Mistakes;
 use crate::config::{Config, MethodConfig};
 use crate::error::Error;
+use crate::interruption;
 use crate::methods::wiring::{Flags, Length, ProgressPlot, Wiring};
 use crate::run::training::go_on;
 use crate::run::{Ending, RunContext, RunView};
@@ -24,7 +25,8 @@ fn method(config: &MongeAmpereLogisticConfig, run: &RunView) -> Result<MongeAmpe
     let problem = run.problem.expect("a run in training has its data at hand");
     let samples = problem.samples("the points of `monge_ampere_logistic`")?;
     let (source, held_out) = (samples.source.clone(), samples.held_out.clone());
-    Ok(MongeAmpereLogistic::new(config.clone(), source, held_out, run.record.config.seed)?)
+    let method = MongeAmpereLogistic::new(config.clone(), source, held_out, run.record.config.seed)?;
+    Ok(method.while_told(|| !interruption::asked()))
 }
 
 impl Wiring for MongeAmpereLogisticConfig {
@@ -45,7 +47,7 @@ impl Wiring for MongeAmpereLogisticConfig {
         Length { steps: self.stages, is_bound: self.patience.is_some(), key: "method.monge_ampere_logistic.stages" }
     }
 
-    /// How many stages there are, where the step size does not depend on it, and which potential is taken.
+    /// How many stages there are, where the step size does not depend on it.
     fn may_change(&self, path: &str, old: &Config, new: &Config) -> bool {
         let is_free = |config: &Config| match &config.method {
             MethodConfig::MongeAmpereLogistic(method) => method.step_size.is_independent_of_length(),
@@ -53,13 +55,13 @@ impl Wiring for MongeAmpereLogisticConfig {
         };
         match path.strip_prefix("method.monge_ampere_logistic.") {
             Some("stages") => is_free(old) && is_free(new),
-            Some(key) => matches!(key, "patience" | "iterate"),
+            Some(key) => key == "patience",
             None => false,
         }
     }
 
     fn changeable(&self) -> Option<&'static str> {
-        Some("`patience`, `iterate` and, under a step size that does not depend on it, `stages`")
+        Some("`patience` and, under a step size that does not depend on it, `stages`")
     }
 
     fn model(&self) -> Value {

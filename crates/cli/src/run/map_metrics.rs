@@ -83,7 +83,8 @@ fn gap(y: &Points, x: &Points) -> Result<MetricReport, Error> {
     Ok(optimality_gap(y, x, transport)?)
 }
 
-/// The images of y under the Brenier map between two Gaussians; `None` where reference or target is another law.
+/// The images of y under the Brenier map from the reference to the law that is learnt (of drawn points, the law that they are drawn from), where
+/// both are Gaussians; else `None`.
 fn known_images(
     map: &dyn TransportMap,
     target: &TargetConfig,

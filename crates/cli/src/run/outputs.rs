@@ -10,7 +10,7 @@ use brenier_eval::figures::{
 use brenier_measure::data::write::{Format, PointEncoder, Precision};
 use brenier_measure::{Points, Purpose, Stream};
 use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::arguments::Judging;
 use crate::error::Error;
@@ -112,9 +112,14 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
     }
     if map_missing && let Some(map) = best.sampler.map() {
         let x = data.standardization.apply(&first(MOST_POINTS));
-        directory.write_file(MAP, &map_figure(map, &x)?)?;
         let target = target_points(&run.problem, config.seed).expect("a map is learnt from points");
-        directory.write_file(DENSITY, &density_figure(&best.law(), &run.problem, &target)?)?;
+        let figures = [(MAP, map_figure(map, &x)), (DENSITY, density_figure(&best.law(), &run.problem, &target))];
+        for (name, figure) in figures {
+            match figure {
+                Ok(png) => directory.write_file(name, &png)?,
+                Err(error) => warn!("no {name}: {error}"),
+            }
+        }
     }
     if loss_missing || denoising_loss_missing {
         directory.write_file(LOSS, &progress_plot(wiring.progress_plot(), directory)?)?;

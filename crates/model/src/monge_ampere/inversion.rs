@@ -25,7 +25,7 @@ const ARMIJO: f64 = 1e-4;
 /// When an inversion ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Inversion {
-    /// The largest residual `|∇φ(x) - y|` of a point that counts as found.
+    /// The largest residual `|∇φ(x) - y|/(1 + |y|)` of a point that counts as found.
     pub tolerance: f64,
     /// Newton steps at most.
     pub steps: usize,
@@ -42,7 +42,7 @@ impl Default for Inversion {
 pub struct Preimages {
     /// x, `[n, d]`.
     pub points: Points,
-    /// `|∇φ(x) - y|`, `[n]`.
+    /// `|∇φ(x) - y|/(1 + |y|)`, `[n]`.
     pub residuals: Vec<f64>,
     /// The rows whose residual is above the tolerance, or no number: their points are none.
     pub failures: Vec<usize>,
@@ -104,7 +104,8 @@ impl Active {
             (potential.gradient(tensor(&x)), Vec::new())
         };
         let gaps = to_points(gradient) - &y;
-        let residuals = gaps.rows().into_iter().map(|gap| gap.dot(&gap).sqrt()).collect();
+        let size = |row: ndarray::ArrayView1<f64>| row.dot(&row).sqrt();
+        let residuals = gaps.rows().into_iter().zip(y.rows()).map(|(gap, y)| size(gap) / (1.0 + size(y))).collect();
         let moved = vec![true; x.nrows()];
         Self { x, y, gaps, residuals, hessians, moved }
     }

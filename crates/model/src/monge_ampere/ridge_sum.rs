@@ -49,6 +49,15 @@ impl Ridges {
         self.directions.ncols()
     }
 
+    /// Whether sizes agree, all numbers are finite, and widths and floor positive.
+    pub fn is_consistent(&self) -> bool {
+        let numbers = self.directions.iter().chain(&self.knots).chain(&self.widths);
+        self.knots.dim() == self.widths.dim()
+            && self.knots.nrows() == self.directions.nrows()
+            && numbers.chain([&self.floor]).all(|number| number.is_finite())
+            && self.widths.iter().chain([&self.floor]).all(|&size| size > 0.0)
+    }
+
     /// The number of coefficients, `d + G + GK`: slopes c, curvatures q, heights o.
     pub fn count(&self) -> usize {
         self.dim() + self.directions.nrows() + self.knots.len()

@@ -163,12 +163,13 @@ pub enum SamplerError {
     },
     /// A point of the reference whose image was not found.
     #[error(
-        "the image of point {index} was not found: what is left of its equation is {residual:e}; allow more Newton steps"
+        "the image of point {index} was not found: what is left of its equation is {residual:e} of its size. The point is far from all that the \
+         map has learnt, or the potential is nearly flat there, against which a larger `ridges.floor` helps"
     )]
     NotInverted {
         /// Its index.
         index: u64,
-        /// `|∇φ(x) - y|` where the search ended.
+        /// `|∇φ(x) - y|/(1 + |y|)` where the search ended.
         residual: f64,
     },
     /// A law without a log-density was asked for one.

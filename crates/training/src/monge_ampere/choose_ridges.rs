@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 pub struct RidgesConfig {
     /// The number of directions: in the plane at equal angles, above that the axes and random ones, and with them the principal axes of
-    /// the points. Null: 24 in the plane, four times the dimension above.
+    /// the points. Null: 24 in the plane, four times the dimension up to eight dimensions, above that the two kinds of axes.
     #[schemars(range(min = 1, max = 100_000))]
     pub directions: Option<usize>,
     /// Knots along every direction, at quantiles of the points.
@@ -39,6 +39,22 @@ const BEYOND: [f64; 2] = [0.0, 0.5];
 const ALIKE: f64 = 1.0 - 1e-6;
 
 impl RidgesConfig {
+    /// The number of directions that are asked for.
+    fn wanted(&self, d: usize) -> usize {
+        let usual = match d {
+            2 => 24,
+            0..=8 => 4 * d,
+            _ => 2 * d,
+        };
+        self.directions.unwrap_or(usual).max(d)
+    }
+
+    /// As many coefficients as ridges in dimension d may have.
+    pub fn most_coefficients(&self, d: usize) -> usize {
+        let directions = if d == 1 { 1 } else { self.wanted(d).max(2 * d).saturating_add(if d == 2 { 4 } else { 0 }) };
+        directions.saturating_mul(1 + self.knots + 2 * BEYOND.len()).saturating_add(d)
+    }
+
     /// The ridges for points in standardised coordinates.
     pub fn choose(&self, points: &Points, seed: u64) -> Ridges {
         let directions = self.directions(points, seed);
@@ -73,7 +89,7 @@ impl RidgesConfig {
     /// Unit vectors, `[G, d]`, with the axes among them.
     fn directions(&self, points: &Points, seed: u64) -> Array2<f64> {
         let d = points.ncols();
-        let wanted = self.directions.unwrap_or(if d == 2 { 24 } else { 4 * d }).max(d);
+        let wanted = self.wanted(d);
         let mut rows: Vec<Vec<f64>> = Vec::new();
         let mut add = |row: Vec<f64>| {
             let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();

@@ -10,7 +10,7 @@ pub enum Iterate {
     /// Of all three at all stages so far, the one with the least held-out NLL.
     #[default]
     Best,
-    /// That of the last stage.
+    /// That of the last stage, of whichever checkpoint is asked for.
     Last,
     /// The mean of the potentials of all stages but the first `average_after`.
     Average,
@@ -32,6 +32,8 @@ pub struct Iterates {
     averaged: u64,
     /// The exponential moving average, `[p]`.
     pub ema: Vec<f64>,
+    /// What held-out points say of the three at hand: the last, the mean and the moving average.
+    nll: [Option<f64>; 3],
     /// The most likely of all stages.
     pub best: Option<Best>,
 }
@@ -59,6 +61,7 @@ impl Iterates {
             averaged: 0,
             ema: coefficients.clone(),
             last: coefficients,
+            nll: [None; 3],
             best: None,
         }
     }
@@ -77,23 +80,32 @@ impl Iterates {
         self.last = coefficients;
     }
 
-    /// All three at hand, each once where they are equal.
-    pub fn all(&self) -> Vec<(Iterate, &[f64])> {
-        let mut all: Vec<(Iterate, &[f64])> = vec![(Iterate::Last, &self.last)];
-        for (name, coefficients) in [(Iterate::Average, &self.average), (Iterate::Ema, &self.ema)] {
-            if all.iter().all(|(_, known)| known != coefficients) {
-                all.push((name, coefficients));
+    /// Asks for the negative log-likelihood of all three at hand, and keeps the most likely of all stages.
+    pub fn judge(&mut self, nll: impl Fn(&[f64]) -> f64) -> [f64; 3] {
+        let all = [Iterate::Last, Iterate::Average, Iterate::Ema];
+        let mut found = [0.0; 3];
+        for (k, &iterate) in all.iter().enumerate() {
+            // Means of one stage are that stage.
+            let known = (0..k).find(|&j| self.of(all[j]) == self.of(iterate));
+            found[k] = known.map_or_else(|| nll(self.of(iterate)), |j| found[j]);
+            if found[k].is_finite() && self.best.as_ref().is_none_or(|best| found[k] < best.nll) {
+                let coefficients = self.of(iterate).to_vec();
+                self.best = Some(Best { nll: found[k], stage: self.stages, iterate, coefficients });
             }
         }
-        all
+        self.nll = found.map(|nll| nll.is_finite().then_some(nll));
+        found
     }
 
-    /// Keeps a potential where it is more likely than all before.
-    pub fn judge(&mut self, stage: u64, iterate: Iterate, nll: f64) {
-        if nll.is_finite() && self.best.as_ref().is_none_or(|best| nll < best.nll) {
-            let coefficients = self.of(iterate).to_vec();
-            self.best = Some(Best { nll, stage, iterate, coefficients });
-        }
+    /// The negative log-likelihood of the potential that is asked for; NaN where it was not judged.
+    pub fn nll(&self, iterate: Iterate) -> f64 {
+        let found = match iterate {
+            Iterate::Best => self.best.as_ref().map(|best| best.nll),
+            Iterate::Last => self.nll[0],
+            Iterate::Average => self.nll[1],
+            Iterate::Ema => self.nll[2],
+        };
+        found.unwrap_or(f64::NAN)
     }
 
     /// θ of the potential that is asked for.
@@ -119,18 +131,23 @@ mod tests {
     #[test]
     fn means_are_those_of_the_stages_they_speak_of() {
         let mut iterates = Iterates::new(vec![9.0]);
-        assert_eq!(iterates.all().len(), 1);
+        assert!(iterates.nll(Iterate::Best).is_nan());
+        let mut judged = Vec::new();
         for (stage, value) in [4.0, 2.0, 6.0, 1.0].into_iter().enumerate() {
             iterates.push(vec![value], stage >= 2, 0.75);
-            iterates.judge(stage as u64 + 1, Iterate::Average, (value - 3.0f64).abs());
+            judged.push(iterates.judge(|coefficients| (coefficients[0] - 3.25f64).abs()));
         }
         assert_eq!((iterates.last[0], iterates.average[0]), (1.0, 3.5));
         // 4, 3, 4 as plain means, then a quarter of the way.
         assert_eq!(iterates.ema[0], 4.0 + 0.25 * (1.0 - 4.0));
+        assert_eq!(judged[0], [0.75; 3]);
+        assert_eq!(judged[3], [2.25, 0.25, 0.0]);
+        assert_eq!((iterates.nll(Iterate::Last), iterates.nll(Iterate::Average)), (2.25, 0.25));
         let best = iterates.best.clone().unwrap();
-        assert_eq!((best.stage, best.coefficients[0], best.nll), (1, 4.0, 1.0));
-        assert_eq!(iterates.of(Iterate::Best), [4.0]);
-        iterates.judge(9, Iterate::Last, f64::NAN);
+        assert_eq!((best.stage, best.iterate, best.nll), (4, Iterate::Ema, 0.0));
+        assert_eq!(iterates.of(Iterate::Best), [3.25]);
+        iterates.judge(|_| f64::NAN);
+        assert!(iterates.nll(Iterate::Last).is_nan());
         assert_eq!(iterates.best, Some(best));
     }
 }

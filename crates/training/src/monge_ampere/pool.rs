@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use brenier_measure::{GaussianMixture, Points, Purpose, Stream};
 use brenier_model::monge_ampere::{Inversion, RidgeSum};
-use ndarray::{Axis, s};
+use ndarray::Axis;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct PoolConfig {
     /// The number of pairs.
     #[schemars(range(min = 64, max = 10_000_000))]
     pub size: usize,
-    /// The share that is drawn anew at every stage, one part after the other.
+    /// The share that is drawn anew at every stage, one part after the other: one over a whole number, the nearest.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub renewed: f64,
 }
@@ -40,7 +40,10 @@ impl PoolConfig {
 }
 
 /// How far a pair is inverted: far below what a sum over thousands of them can see.
-const INVERSION: Inversion = Inversion { tolerance: 1e-7, steps: 30 };
+const INVERSION: Inversion = Inversion { tolerance: 1e-7, steps: 200 };
+
+/// The largest residual of a pair: a point that was not found makes φ* too small, and a bad step look like progress.
+pub const RESOLVED: f64 = 1e-3;
 
 /// Rows of one inversion.
 const TILE: usize = 1024;
@@ -58,16 +61,15 @@ pub struct Pool {
 pub struct Inverted {
     /// x, `[m, d]`.
     pub x: Points,
-    /// `|∇φ(x) - y|`, `[m]`.
+    /// `|∇φ(x) - y|/(1 + |y|)`, `[m]`.
     pub residuals: Vec<f64>,
 }
 
 impl Inverted {
-    /// The residual that a share of the pairs does not exceed; NaN where it is none.
-    pub fn quantile(&self, share: f64) -> f64 {
-        let mut sorted = self.residuals.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted[((sorted.len() - 1) as f64 * share) as usize]
+    /// The largest residual; infinite where one is no number.
+    pub fn largest_residual(&self) -> f64 {
+        let or_infinite = |residual: &f64| if residual.is_nan() { f64::INFINITY } else { *residual };
+        self.residuals.iter().map(or_infinite).fold(0.0, f64::max)
     }
 }
 
@@ -102,9 +104,14 @@ impl Pool {
         let rows = config.rows((stage % config.parts() as u64) as usize);
         let step = config.parts() as u64 + stage;
         let y = reference.even_draws(&Stream::new(seed, Purpose::Pool), step, rows.len());
-        let x = self.images(potential, &y).x;
-        self.y.slice_mut(s![rows.clone(), ..]).assign(&y);
-        self.x.slice_mut(s![rows, ..]).assign(&x);
+        let found = self.images(potential, &y);
+        for (i, row) in rows.enumerate() {
+            // A pair that was not found is none, and the old one stays.
+            if found.residuals[i] <= RESOLVED {
+                self.y.row_mut(row).assign(&y.row(i));
+                self.x.row_mut(row).assign(&found.x.row(i));
+            }
+        }
     }
 
     /// The images of other points of the reference, each from the image of its nearest y in the pool.

@@ -1,7 +1,7 @@
 //! The reference e^{-g} that data are carried to: any mixture of Gaussians, given or fitted.
 
 use brenier_measure::expectation_maximization::Moments;
-use brenier_measure::{GaussianMixture, MeasureError, Points};
+use brenier_measure::{GaussianMixture, Points};
 use ndarray::{Array2, Axis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,13 +42,14 @@ impl ReferenceConfig {
     ///
     /// # Errors
     ///
-    /// Parameters that make no measure of that dimension with a density; what a fit refuses.
+    /// Parameters that make no measure of that dimension with a density; what a fit refuses; an interruption, as `go_on` says.
     pub fn build(
         &self,
         points: &Points,
         noise: &InstanceNoise,
         held_out: &Points,
         seed: u64,
+        go_on: fn() -> bool,
     ) -> Result<Moments, TrainingError> {
         let d = points.ncols();
         let single = |mean: Vec<f64>, covariance: Array2<f64>| Moments {
@@ -74,19 +75,16 @@ impl ReferenceConfig {
                 let source = Source::Rows { points: std::sync::Arc::new(points.clone()), noise: noise.clone() };
                 let fit = MixtureFit::new(config.as_ref().clone(), &source, held_out.clone(), seed)?;
                 let mut state = fit.start()?;
-                fit.train(&mut state, &mut |_, _| Ok(Flow::Continue))?;
+                fit.train(&mut state, &mut |_, _| Ok(if go_on() { Flow::Continue } else { Flow::Stop }))?;
+                if !go_on() {
+                    return Err(TrainingError::Interrupted);
+                }
                 state.best().clone()
             }
         };
         let mixture = moments.mixture()?;
         if mixture.dim() != d {
-            return Err(MeasureError::Length {
-                field: "reference.gaussian_mixture.means[0]".to_owned(),
-                found: mixture.dim(),
-                other: "a point of the data".to_owned(),
-                expected: d,
-            }
-            .into());
+            return Err(TrainingError::ReferenceDimension { found: mixture.dim(), expected: d });
         }
         if !mixture.has_density() {
             return Err(TrainingError::NoReferenceDensity);

@@ -32,7 +32,8 @@ pub struct MongeAmpereLogisticConfig {
     /// Of a target that is drawn afresh: draws a stage. Means are taken over all draws so far.
     #[schemars(range(min = 64, max = 100_000_000))]
     pub fresh: u64,
-    /// The penalty λ of the logistic regression, in units of the variances of the features.
+    /// The penalty λ: of the coefficients of a logistic regression, and in the metric C of the Newton step; in units of the variances of the
+    /// features.
     #[schemars(range(min = 0.0))]
     pub penalty: f64,
     /// The decay of the moving average of the potentials, a stage.
@@ -74,7 +75,7 @@ pub enum Step {
     Logistic,
     /// Logistic regression with the penalty `¼η E_ρ[∇hᵀ(∇²φ)⁻¹∇h]`, `θ ← θ + ηw`: for every η.
     SemiImplicit,
-    /// `θ ← θ + (C/η + K)⁻¹(m_ρ - m)`: the semi-implicit step to leading order, without a regression; damped Newton on the semi-dual.
+    /// `θ ← θ + ((C + λ diag C)/η + K)⁻¹(m_ρ - m)`: the semi-implicit step to leading order, without a regression; damped Newton on the semi-dual.
     #[default]
     Newton,
 }

@@ -34,7 +34,7 @@ use tracing::warn;
 use self::discriminator::LogisticRegression;
 use super::box_program;
 use super::iterates::{Best, Iterate, Iterates};
-use super::pool::{Inverted, Pool};
+use super::pool::{Inverted, Pool, RESOLVED};
 use super::reference::ReferenceConfig;
 use super::semi_dual::{self, Curvature, FeatureMeans};
 use crate::error::TrainingError;
@@ -52,9 +52,6 @@ const SHORTENINGS: usize = 7;
 /// So many stages one after the other that find no step end the training as diverged.
 const MOST_REFUSED: u64 = 8;
 
-/// The share of the pool that must be inverted to this residual for a step to count.
-const INVERTED: (f64, f64) = (0.98, 1e-2);
-
 /// Pairs whose exact transport is compared with the map's.
 const ASSIGNED: usize = 512;
 
@@ -66,6 +63,9 @@ const STARTS: usize = 1024;
 
 /// Points that ridges and the metric of the features are computed from.
 const FIRST: usize = 20_000;
+
+/// The most coefficients: matrices of their square are formed, 0.8 GB each at this number.
+const MOST_COEFFICIENTS: usize = 10_000;
 
 /// Draws of the reference whose images tell the logistic loss.
 const UNSEEN: usize = 1000;
@@ -82,6 +82,8 @@ pub struct MongeAmpereLogistic {
     source: Source,
     held_out: Points,
     seed: u64,
+    /// Whether what comes before the first stage goes on.
+    go_on: fn() -> bool,
     /// What was warned of already.
     warned: Mutex<BTreeSet<&'static str>>,
 }
@@ -123,7 +125,17 @@ impl MongeAmpereState {
         let bytes = files.get(STATE).ok_or_else(|| TrainingError::MissingFile { file: STATE.into() })?;
         let foreign = |reason: String| TrainingError::ForeignWeights { file: STATE.into(), reason };
         let state: Self = serde_json::from_slice(bytes).map_err(|error| foreign(error.to_string()))?;
-        state.reference.mixture()?;
+        let dim = state.reference.mixture()?.dim();
+        let shapes = [state.pool.y.dim(), state.pool.x.dim()];
+        let is_whole = state.ridges.is_consistent()
+            && state.ridges.dim() == dim
+            && state.data.features.len() == state.ridges.count()
+            && shapes[0] == shapes[1]
+            && shapes[0].1 == dim
+            && shapes[0].0 > 0;
+        if !is_whole {
+            return Err(foreign("its parts have different sizes".to_owned()));
+        }
         let known = [&state.iterates.last, &state.iterates.average, &state.iterates.ema];
         let best = state.iterates.best.iter().map(|best| &best.coefficients);
         if known
@@ -136,22 +148,17 @@ impl MongeAmpereState {
         Ok(state)
     }
 
-    /// The map of the potential that is asked for.
-    fn map(&self, ridges: &Arc<Ridges>, reference: &Arc<GaussianMixture>, coefficients: &[f64]) -> BrenierMap {
-        let potential =
-            RidgeSum::new(ridges.clone(), coefficients.to_vec()).expect("a convex combination of convex sums");
-        BrenierMap::new(Arc::new(potential), reference.clone(), Inversion::default())
-    }
-
     fn mixture(&self) -> Arc<GaussianMixture> {
         Arc::new(self.reference.mixture().expect("checked at the start"))
     }
 
     /// The law of the potential that is asked for.
     pub fn sampler(&self, iterate: Iterate) -> MapSampler {
-        let (ridges, reference) = (Arc::new(self.ridges.clone()), self.mixture());
-        let starts = self.pool.x.slice(s![..self.pool.x.nrows().min(STARTS), ..]).to_owned();
-        let map = self.map(&ridges, &reference, self.iterates.of(iterate)).with_starts(starts);
+        let coefficients = self.iterates.of(iterate).to_vec();
+        let potential = RidgeSum::new(Arc::new(self.ridges.clone()), coefficients).expect("coefficients in the box");
+        let (reference, rows) = (self.mixture(), self.pool.x.nrows().min(STARTS));
+        let map = BrenierMap::new(Arc::new(potential), reference.clone(), Inversion::default())
+            .with_starts(self.pool.x.slice(s![..rows, ..]).to_owned());
         MapSampler::new(map, reference)
     }
 }
@@ -199,24 +206,45 @@ impl MongeAmpereLogistic {
         held_out: Points,
         seed: u64,
     ) -> Result<Self, TrainingError> {
-        let method = Self { config, source, held_out, seed, warned: Mutex::default() };
-        let points = method.first_points();
+        let method = Self { config, source, held_out, seed, go_on: || true, warned: Mutex::default() };
+        let points = method.points();
         let noise = method.noise(points.ncols());
         if let Some(column) = constant_column(&points, &noise) {
             return Err(TrainingError::ConstantColumn { column });
         }
+        let coefficients = method.config.ridges.most_coefficients(points.ncols());
+        if coefficients > MOST_COEFFICIENTS {
+            return Err(TrainingError::TooManyCoefficients { count: coefficients, most: MOST_COEFFICIENTS });
+        }
         if !matches!(method.config.reference, ReferenceConfig::FittedMixture(_)) {
-            method.config.reference.build(&points, &noise, &method.held_out, seed)?;
+            method.config.reference.build(&points, &noise, &method.held_out, seed, method.go_on)?;
         }
         Ok(method)
     }
 
-    /// Points of the data for what is chosen before the first stage, without their noise.
-    fn first_points(&self) -> Points {
+    /// The same, which gives up what comes before the first stage as soon as it is told to.
+    #[must_use]
+    pub fn while_told(mut self, go_on: fn() -> bool) -> Self {
+        self.go_on = go_on;
+        self
+    }
+
+    /// The points of the data without their noise, or as many fresh draws as ridges take.
+    fn points(&self) -> Arc<Points> {
         match &self.source {
-            Source::Rows { points, .. } => points.slice(s![..points.nrows().min(FIRST), ..]).to_owned(),
-            Source::Fresh { .. } => self.source.sample(&Stream::new(self.seed, Purpose::Ridges), 1, 0..FIRST as u64),
+            Source::Rows { points, .. } => points.clone(),
+            Source::Fresh { .. } => {
+                let stream = Stream::new(self.seed, Purpose::Ridges);
+                Arc::new(self.source.sample(&stream, 1, 0..FIRST as u64))
+            }
         }
+    }
+
+    /// The first of them with their noise, for ridges and the metric of the features.
+    fn first_points(&self) -> Points {
+        let points = self.points();
+        let first = points.slice(s![..points.nrows().min(FIRST), ..]).to_owned();
+        self.noise(first.ncols()).added_in(0, self.seed, first)
     }
 
     /// The noise that belongs to the data.
@@ -237,7 +265,6 @@ impl MongeAmpereLogistic {
     fn setting(&self, state: &MongeAmpereState) -> Setting {
         let ridges = Arc::new(state.ridges.clone());
         let points = self.first_points();
-        let points = self.noise(points.ncols()).added_in(0, self.seed, points);
         let first = points.slice(s![..points.nrows().min(self.config.batch), ..]).to_owned();
         let rows = match &self.source {
             Source::Rows { points, noise } if noise.sd == 0.0 => Some(points.clone()),
@@ -284,22 +311,19 @@ impl MongeAmpereLogistic {
         // Network update: φ_{k+1} = φ_k + η_k h_k.
         let before = semi_dual::value(&potential, &state.data, &state.pool.y, &state.pool.x);
         let least = curvature.least_eigenvalue(EIGENVALUES);
-        let taken = learnt.as_ref().and_then(|learnt| self.update(state, setting, &learnt.step, before, least));
+        let taken = learnt.as_ref().and_then(|learnt| self.update(state, setting, &learnt.step, before));
         let step_size = state.step_size;
         let length = taken.as_ref().map_or(0.0, |taken| taken.length);
         state.refused = if taken.is_some() { 0 } else { state.refused + 1 };
-        if taken.is_none()
-            && (!before.is_finite() || !self.config.step_size.is_adaptive() || state.refused >= MOST_REFUSED)
-        {
-            return Err(TrainingError::Diverged {
-                what: "semi-dual",
-                value: if before.is_finite() { f64::NAN } else { before },
-                step: stage,
-                last_finite: state.semi_dual,
-            });
+        if !before.is_finite() {
+            let last_finite = state.semi_dual;
+            return Err(TrainingError::Diverged { what: "semi-dual", value: before, step: stage, last_finite });
+        }
+        if taken.is_none() && (!self.config.step_size.is_adaptive() || state.refused >= MOST_REFUSED) {
+            return Err(TrainingError::NoStep { step: stage, refused: state.refused });
         }
         let loss = learnt.and_then(|learnt| learnt.loss);
-        let residual = taken.as_ref().map(|taken| taken.inverted.quantile(1.0));
+        let residual = taken.as_ref().map(|taken| taken.inverted.largest_residual());
         let (value, least) = taken.as_ref().map_or((before, least), |taken| (taken.value, taken.least_eigenvalue));
         let coefficients = match taken {
             Some(taken) => {
@@ -365,39 +389,34 @@ impl MongeAmpereLogistic {
         };
         let centre = (&sampler + &state.data.features) * 0.5;
         // A part of the points, moved to the mean of all, which is known.
-        let part = |points: &Points, mean: &Array1<f64>, purpose| {
-            let rows = Stream::new(self.seed, purpose).permutation(state.step, points.nrows());
+        let part = |points: &Points, mean: &Array1<f64>, label: u64| {
+            let stream = Stream::new(self.seed, Purpose::Part);
+            let rows = stream.permutation(2 * state.step + label, points.nrows());
             let chosen = points.select(Axis(0), &rows[..points.nrows().min(self.config.batch)]);
             let mut features = semi_dual::centred(ridges, &chosen, &centre);
             let off = features.mean_axis(Axis(1)).expect("at least one point") - (mean - &centre);
             features -= &off.insert_axis(Axis(1));
             features
         };
-        let of_data = part(data, &state.data.features, Purpose::Batch);
-        let of_sampler = part(x, &sampler, Purpose::Ridges);
+        let of_data = part(data, &state.data.features, 0);
+        let of_sampler = part(x, &sampler, 1);
         let lower = &bounds / eta;
         let regression = LogisticRegression { data: &of_data, sampler: &of_sampler, penalty: &penalty, lower: &lower };
         let found = regression.fit()?;
         // Points that were not fitted: held-out ones, and the images of fresh draws of the reference.
-        let stream = Stream::new(self.seed, Purpose::HeldOut);
-        let fresh = setting.reference.even_draws(&stream, state.step, UNSEEN);
+        let stream = Stream::new(self.seed, Purpose::Pool);
+        let fresh = setting.reference.even_draws(&stream, u64::MAX - state.step, UNSEEN);
         let fresh = state.pool.images(potential, &fresh).x;
         let held_out = semi_dual::centred(ridges, &self.held_out, &centre);
         let loss = found.loss(&held_out, &semi_dual::centred(ridges, &fresh, &centre));
         Some(Learnt { step: found.weights * eta, loss: Some(loss) })
     }
 
-    /// `φ_k + η_k h_k`, shortened where the step size adapts until the semi-dual falls and the map keeps its curvature.
-    fn update(
-        &self,
-        state: &MongeAmpereState,
-        setting: &Setting,
-        step: &Array1<f64>,
-        before: f64,
-        least_before: f64,
-    ) -> Option<Taken> {
+    /// `φ_k + η_k h_k`, shortened where the step size adapts until the semi-dual falls and all of the pool can be inverted.
+    ///
+    /// The floor of the ridges keeps the curvature.
+    fn update(&self, state: &MongeAmpereState, setting: &Setting, step: &Array1<f64>, before: f64) -> Option<Taken> {
         let is_adaptive = self.config.step_size.is_adaptive();
-        let floor = setting.ridges.floor;
         let mut length = 1.0;
         for _ in 0..if is_adaptive { SHORTENINGS } else { 1 } {
             let moved = state.iterates.last.iter().zip(step).zip(&setting.lower);
@@ -407,13 +426,9 @@ impl MongeAmpereLogistic {
             let inverted = state.pool.solve(&potential);
             let value = semi_dual::value(&potential, &state.data, &state.pool.y, &inverted.x);
             let falls = value <= before + 1e-9 * before.abs().max(1.0);
-            if value.is_finite() && inverted.quantile(INVERTED.0) <= INVERTED.1 && (falls || !is_adaptive) {
+            if value.is_finite() && inverted.largest_residual() <= RESOLVED && (falls || !is_adaptive) {
                 let least_eigenvalue = Curvature::of(&potential, &inverted.x).least_eigenvalue(EIGENVALUES);
-                // What the floor guards need not be kept.
-                let keeps = least_eigenvalue >= (0.5 * least_before).min(floor * (1.0 - 1e-9));
-                if keeps || !is_adaptive {
-                    return Some(Taken { potential, inverted, value, length, least_eigenvalue });
-                }
+                return Some(Taken { potential, inverted, value, length, least_eigenvalue });
             }
             length *= SHORTER;
         }
@@ -423,19 +438,13 @@ impl MongeAmpereLogistic {
     /// Asks held-out points for the likelihood of the potentials at hand.
     fn judge(&self, state: &mut MongeAmpereState, setting: &Setting) -> Scalars {
         let nll = |coefficients: &[f64]| {
-            let log_density = state.map(&setting.ridges, &setting.reference, coefficients).log_density(&self.held_out);
+            let potential = Arc::new(self.potential(setting, coefficients));
+            let map = BrenierMap::new(potential, setting.reference.clone(), Inversion::default());
+            let log_density = map.log_density(&self.held_out);
             -log_density.iter().sum::<f64>() / log_density.len() as f64
         };
-        let found: Vec<(Iterate, f64)> =
-            state.iterates.all().into_iter().map(|(iterate, coefficients)| (iterate, nll(coefficients))).collect();
-        let stage = state.step;
-        found.iter().for_each(|&(iterate, nll)| state.iterates.judge(stage, iterate, nll));
-        let name = |iterate| match iterate {
-            Iterate::Average => "held_out_nll_average",
-            Iterate::Ema => "held_out_nll_ema",
-            Iterate::Last | Iterate::Best => "held_out_nll_last",
-        };
-        found.into_iter().map(|(iterate, nll)| (name(iterate), nll)).collect()
+        let found = state.iterates.judge(nll);
+        ["held_out_nll_last", "held_out_nll_average", "held_out_nll_ema"].into_iter().zip(found).collect()
     }
 
     /// Says once what a user should know of a run.
@@ -451,7 +460,11 @@ impl MongeAmpereLogistic {
         if let Some(gap) = gap.filter(|&gap| gap > NOT_OPTIMAL)
             && warned.insert("not optimal")
         {
-            warn!("the map is not optimal: E|x - y|² is {:.2} % above that of the exact assignment", 100.0 * gap);
+            warn!(
+                "the map is not optimal: over its pairs E|x - y|² is {:.2} % above that of the exact assignment, so they are \
+                 not inverted well; raise `ridges.floor`",
+                100.0 * gap
+            );
         }
     }
 }
@@ -477,16 +490,20 @@ impl Method for MongeAmpereLogistic {
 
     /// Chooses ridges, fits the reference, and starts from the identity.
     fn start(&self) -> Result<MongeAmpereState, TrainingError> {
-        let points = self.first_points();
+        let points = self.points();
         let noise = self.noise(points.ncols());
-        let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed)?;
-        let ridges = self.config.ridges.choose(&noise.added_in(0, self.seed, points), self.seed);
+        let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed, self.go_on)?;
+        let ridges = self.config.ridges.choose(&self.first_points(), self.seed);
         let potential = RidgeSum::new(Arc::new(ridges.clone()), ridges.identity()).expect("curvatures of the identity");
         let mixture = reference.mixture()?;
         let data = match &self.source {
             Source::Rows { points, noise } if noise.sd == 0.0 => FeatureMeans::of(&ridges, points),
             _ => FeatureMeans::of(&ridges, &self.data_of(0)),
         };
+        if !(data.half_square.is_finite() && data.features.iter().all(|mean| mean.is_finite())) {
+            let value = data.half_square;
+            return Err(TrainingError::Diverged { what: "mean of the features", value, step: 0, last_finite: None });
+        }
         Ok(MongeAmpereState {
             step: 0,
             iterates: Iterates::new(ridges.identity()),
@@ -539,8 +556,7 @@ impl Method for MongeAmpereLogistic {
     }
 
     fn held_out(&self, state: &MongeAmpereState) -> (&'static str, f64) {
-        let best = state.iterates.best.as_ref().map_or(f64::NAN, |best| best.nll);
-        ("held_out_nll", best)
+        ("held_out_nll", state.iterates.nll(self.config.iterate))
     }
 
     fn sampler(&self, state: &MongeAmpereState) -> Box<dyn TrainedSampler> {

@@ -146,7 +146,7 @@ fn points_without_a_density_are_refused_and_few_points_are_enough() {
     assert!(matches!(refuse(Points::ones((5, 2)), json!({})), TrainingError::ConstantColumn { column: 0 }));
     assert!(MongeAmpereLogistic::new(config(json!({})), rows(flat.clone(), 0.3), flat, 0).is_ok());
     let line = json!({"reference": {"gaussian_mixture": {"weights": [1], "means": [[0]], "covariances": [[[1]]]}}});
-    assert!(matches!(refuse(two_moons(1, 9), line), TrainingError::Measure(_)));
+    assert!(matches!(refuse(two_moons(1, 9), line), TrainingError::ReferenceDimension { found: 1, expected: 2 }));
     let point = json!({"reference": {"gaussian_mixture": {"weights": [1], "means": [[0, 0]], "covariances": [[[1, 0], [0, 0]]]}}});
     assert!(matches!(refuse(two_moons(1, 9), point), TrainingError::NoReferenceDensity));
     // More dimensions than points.
