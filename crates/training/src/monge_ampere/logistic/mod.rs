@@ -11,7 +11,7 @@
 //! # Design
 //!
 //! h is linear in fixed features, so that the update is an addition of coefficients. Every stage is a step downhill on the semi-dual
-//! ([`semi_dual`](super::semi_dual)); the three [steps](Step) differ in its metric alone. All of them end where the features have
+//! ([`semi_dual`]); the three [steps](Step) differ in its metric alone. All of them end where the features have
 //! equal means under sampler and data, and there the logistic loss is log 4, however far the laws may still be apart: it certifies nothing, and
 //! the potential is chosen by the negative log-likelihood of held-out points.
 
@@ -478,7 +478,8 @@ fn optimality_gap(pool: &Pool) -> Option<f64> {
     let [from, to] = [&y, &x].map(|points| Cloud::new(points.as_slice().expect("in standard layout"), d));
     let least = exact::optimal_transport(from.ok()?, to.ok()?, Cost::SquaredDistance).ok()?.cost;
     let cost = (&x - &y).mapv(|e| e * e).sum() / count as f64;
-    (least > 0.0).then(|| cost / least - 1.0)
+    // Below 0 by rounding alone.
+    (least > 0.0).then(|| (cost / least - 1.0).max(0.0))
 }
 
 impl Method for MongeAmpereLogistic {
