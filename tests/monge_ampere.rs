@@ -91,6 +91,20 @@ fn the_map_of_a_gaussian_is_compared_with_the_known_one() {
 }
 
 #[test]
+fn a_map_of_a_file_of_points_says_where_it_has_a_density() {
+    let place = Workplace::new();
+    let rows: String = (0..300).map(|i| format!("{},{}\n", f64::from(i).sin(), f64::from(i * i).cos())).collect();
+    let file = place.write("points.csv", &rows);
+    let target = format!("target={{\"dataset\":{{\"path\":{:?}}}}}", text(&file));
+    place.smoke(CONFIG, "run", &["-q", "--set", &target]).succeeds();
+    let run = place.run("run");
+    assert_eq!(metric(&run, "density_valid").0, 1.0);
+    assert!(metric(&run, "nll").0.is_finite() && run.join("figures/density.png").exists());
+    place.train(&["evaluate", text(&run), "--only", "density_valid", "-q"]).succeeds();
+    place.train(&["evaluate", text(&run), "--only", "kl_forward", "-q"]).fails(2).says("density");
+}
+
+#[test]
 fn what_cannot_be_carried_is_refused_and_nothing_is_written() {
     let place = Workplace::new();
     place.smoke(CONFIG, "run", &["-q", "--set", "output.figures=false"]).succeeds();

@@ -81,8 +81,11 @@ pub const OF_TARGET_DENSITY: [&str; 10] = [
     "ess_forward",
     "ess_reverse",
     "pareto_k",
-    "density_valid",
+    DENSITY_VALID,
 ];
+
+/// The fraction of points where a law has a density: at samples beside the density of the target, of a map else at test points.
+const DENSITY_VALID: &str = "density_valid";
 
 impl Report {
     /// Measures samples of a run.
@@ -115,7 +118,9 @@ impl Report {
                 })
                 .collect();
         }
-        if let Some(metric) = judge.selection.first_named(&OF_TARGET_DENSITY)
+        let takes_target = |metric: &&str| *metric != DENSITY_VALID || run.sampler.map().is_none();
+        let of_target: Vec<&str> = OF_TARGET_DENSITY.into_iter().filter(takes_target).collect();
+        if let Some(metric) = judge.selection.first_named(&of_target)
             && problem.reference.target().is_none_or(|target| target.density.is_none())
         {
             return Err(Error::no_density(metric, &format!("the target of the run {}", run.record.config.name)));
@@ -308,7 +313,7 @@ fn of_density(
             samples.nrows(),
             Direction::HigherIsBetter,
         );
-        reports.insert("density_valid".to_owned(), valid.with_note("0 where an answer contradicts a density"));
+        reports.insert(DENSITY_VALID.to_owned(), valid.with_note("0 where an answer contradicts a density"));
         if at_samples.method != Divergence::Exact {
             // The noise of the trace does not bias a mean of log w, but every mean of w: variance τ² shifts log Z by τ²/2.
             for name in OF_WEIGHTS {
@@ -318,6 +323,11 @@ fn of_density(
                 });
             }
         }
+    }
+    if target.is_none() && run.sampler.map().is_some() {
+        let valid = valid_fraction(&at_test, true);
+        let report = MetricReport::new(valid, test.nrows(), Direction::HigherIsBetter).with_note("at test points");
+        reports.insert(DENSITY_VALID.to_owned(), report);
     }
     reports.insert("bits_per_dimension".to_owned(), in_bits(&nats, problem.data.dim));
     reports.insert("nll".to_owned(), nats);
@@ -335,11 +345,11 @@ fn of_density(
 }
 
 /// The fraction of values that are those of a density; 0 where answers contradict one.
-fn valid_fraction(at_samples: &LogDensity, is_consistent: bool) -> Estimate {
+fn valid_fraction(found: &LogDensity, is_consistent: bool) -> Estimate {
     if !is_consistent {
         return Estimate { value: 0.0, std_error: 0.0 };
     }
-    Estimate::mean(at_samples.valid.iter().map(|&valid| f64::from(u8::from(valid))))
+    Estimate::mean(found.valid.iter().map(|&valid| f64::from(u8::from(valid))))
 }
 
 /// A setting as a detail of a report.
