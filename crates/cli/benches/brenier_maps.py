@@ -2,8 +2,8 @@
 
     cargo build --release --bin train && python3 crates/cli/benches/brenier_maps.py [--seeds 2] [--seconds 20] [--only ring]
 
-Each run is a config of configs/monge_ampere on one thread, from N(0, I), with one of the three steps; a seed draws the points, splits them and
-draws the reference. What counts is the last stage within so many `cpu_seconds`, the CPU time of training alone, and of that stage the most
+Each run is a config of configs/monge_ampere on one thread, from N(0, I), with one of the three steps, or with Newton's from a mixture that is
+fitted first; a seed draws the points, splits them and draws the reference. What counts is the last stage within so many `cpu_seconds`, the CPU time of training alone, and of that stage the most
 likely iterate so far. A score network is that of configs/score_matching/two_moons.json, with as many steps as take that time on the same
 points. Needs nothing but Python.
 """
@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[3]
 TRAIN = ROOT / "target/release/train"
 METHOD = "method.monge_ampere_logistic"
 STEPS = {"gaussian_2d": ["newton"], "gaussian_8d": ["newton"]}
-EVERY_STEP = ["newton", "semi_implicit", "logistic", "score_network"]
+EVERY_STEP = ["newton", "semi_implicit", "logistic", "from_mixture", "score_network"]
+MIXTURE = {"fitted_mixture": {"components": [8, 16, 32], "shrinkage": 5, "restarts": 1}}
 PROBE = 300
 METRICS = "kl_forward,density_valid,optimality_gap,l2_uvp"
 
@@ -43,7 +44,8 @@ def learn(config, step, seed, seconds, run):
         "output.figures": False,
         "output.checkpoint_every": 1,
         "output.keep_last": 100_000,
-        f"{METHOD}.step": step,
+        f"{METHOD}.step": "newton" if step == "from_mixture" else step,
+        f"{METHOD}.reference": MIXTURE if step == "from_mixture" else "standard_normal",
         f"{METHOD}.stages": 100_000,
         f"{METHOD}.patience": None,
     }

@@ -6,8 +6,8 @@
 //! J(θ) = E_data φ + E_ref φ*,    ∇J = E_data F - E_ρ F,    ∇²J = K = E_ρ[∇Fᵀ (∇²φ)⁻¹ ∇F],
 //! ```
 //!
-//! ρ the law of `x = ∇φ*(y)`, y from the reference (∇F has the columns ∇F_j). J is convex, and least where ∇φ is the Brenier map from the data to the
-//! reference, as far as the features reach. Villani, Topics in Optimal Transportation (2003), chapter 2.
+//! ρ the law of `x = ∇φ*(y)`, y from the reference (∇F has the columns ∇F_j). J is convex, and least where ∇φ is the Brenier map from the
+//! data to the reference, as far as the features reach. Villani, Topics in Optimal Transportation (2003), chapter 2.
 
 use brenier_measure::linear_algebra::Cholesky;
 use brenier_measure::{Points, to_points, to_tensor};

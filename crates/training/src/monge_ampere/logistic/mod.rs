@@ -73,6 +73,9 @@ const UNSEEN: usize = 1000;
 /// A logistic loss below this has a discriminator that nothing can be learnt from.
 const SATURATED: f64 = 0.05;
 
+/// A logistic loss below this at the end has not found what the features could have found.
+const TOLD_APART: f64 = 1.2;
+
 /// An E|x - y|² above that of the exact assignment by more than this share is that of no optimal map.
 const NOT_OPTIMAL: f64 = 0.01;
 
@@ -548,6 +551,13 @@ impl Method for MongeAmpereLogistic {
             if observe(state, &scalars)? == Flow::Stop {
                 break;
             }
+        }
+        let loss = state.said.iter().find(|(name, _)| *name == "logistic_loss").map(|(_, loss)| *loss);
+        if let Some(loss) = loss.filter(|&loss| loss < TOLD_APART && self.is_done(state)) {
+            warn!(
+                "sampler and data can still be told apart (logistic loss {loss:.3} of log 4 = 1.386): a mode may be lost, or the \
+                 flow has stalled; take more `stages`, the step `newton`, or more `ridges.directions` and `ridges.knots`"
+            );
         }
         Ok(())
     }
