@@ -2,15 +2,9 @@
 
 use serde_json::Value;
 
-use crate::train::{Mark, Workplace, assert_equal_results, smoke, text, workspace};
+use crate::train::{Mark, Workplace, assert_equal_results, metric, smoke, text, workspace};
 
 const CONFIG: &str = "mixture_two_moons.json";
-
-fn metric(run: &std::path::Path, name: &str) -> (f64, f64) {
-    let report: Value = serde_json::from_slice(&std::fs::read(run.join("evaluation.json")).unwrap()).unwrap();
-    let metric = &report["metrics"][name];
-    (metric["value"].as_f64().unwrap(), metric["std_error"].as_f64().unwrap())
-}
 
 #[test]
 fn a_mixture_that_is_killed_and_stopped_ends_with_the_same_bits() {

@@ -1,17 +1,9 @@
 //! Brenier maps from samples: trained, stopped, and asked by every verb.
 
-use serde_json::Value;
-
-use crate::train::{Mark, Workplace, assert_equal_results, smoke, text, workspace};
+use crate::train::{Mark, Workplace, assert_equal_results, metric, smoke, text, workspace};
 
 const CONFIG: &str = "monge_ampere_two_moons.json";
 const GAUSSIAN: &str = "monge_ampere_gaussian_2d.json";
-
-fn metric(run: &std::path::Path, name: &str) -> (f64, f64) {
-    let report: Value = serde_json::from_slice(&std::fs::read(run.join("evaluation.json")).unwrap()).unwrap();
-    let metric = &report["metrics"][name];
-    (metric["value"].as_f64().unwrap(), metric["std_error"].as_f64().unwrap())
-}
 
 /// The numbers of a csv file, row by row.
 fn numbers(path: &std::path::Path) -> Vec<Vec<f64>> {

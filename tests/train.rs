@@ -221,6 +221,13 @@ fn collect(root: &Path, folder: &Path, files: &mut std::collections::BTreeMap<St
     }
 }
 
+/// A metric of a run's evaluation, with its standard error.
+pub fn metric(run: &Path, name: &str) -> (f64, f64) {
+    let report: Value = serde_json::from_slice(&std::fs::read(run.join("evaluation.json")).unwrap()).unwrap();
+    let metric = &report["metrics"][name];
+    (metric["value"].as_f64().unwrap(), metric["std_error"].as_f64().unwrap())
+}
+
 /// metrics.jsonl without its wall times.
 fn without_times(bytes: &[u8]) -> Vec<u8> {
     let lines = std::str::from_utf8(bytes).expect("metrics in UTF-8").lines().map(|line| {

@@ -202,7 +202,7 @@ impl MongeAmpereLogistic {
     ///
     /// # Errors
     ///
-    /// A column that does not vary, and a given reference that is none in this dimension.
+    /// A column that does not vary, more coefficients than memory takes, and a reference that is none in this dimension or has no density.
     pub fn new(
         config: MongeAmpereLogisticConfig,
         source: Source,
