@@ -2,20 +2,28 @@
 //!
 //! A convex φ carries data to a reference by its gradient, `y = ∇φ(x)`, and the reference to data by the inverse of it; both are
 //! optimal. Deb and Liang, No-Regret Generative Modeling via Parabolic Monge-Ampère PDE (2504.09279), in the dual coordinates `φ = ψ*`.
+//! The paper's own coordinates are the primal ones: `x = ∇ψ(y)`, ψ a residual network.
 
 mod brenier_map;
+mod hyper_dual;
 mod inversion;
 mod map_sampler;
+mod mlp;
 mod potential;
 mod quadratic;
+mod residual_network;
 mod ridge_sum;
+mod smooth_function;
 
 pub use brenier_map::BrenierMap;
 pub use inversion::{Inversion, Preimages};
 pub use map_sampler::MapSampler;
+pub use mlp::Mlp;
 pub use potential::{ConvexPotential, log_det_hessian};
-pub use quadratic::QuadraticPotential;
+pub use quadratic::{Quadratic, QuadraticPotential};
+pub use residual_network::{LARGEST_JACOBIAN, LARGEST_STACK, ResidualNetwork, StackTooHigh, Stage};
 pub use ridge_sum::{RidgeSum, Ridges};
+pub use smooth_function::{RidgeFunction, SmoothFunction};
 
 #[cfg(test)]
 mod derivative_tests;
