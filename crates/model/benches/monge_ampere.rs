@@ -1,9 +1,13 @@
-//! Times ridge sums in the plane: derivatives at 8000 points, and the inverse of their gradient.
+//! Times ridge sums in the plane, derivatives at 8000 points and the inverse of their gradient, and residual networks by their stages.
 
 use std::sync::Arc;
 
 use brenier_measure::{Gaussian, Points, Purpose, Sample, Stream, to_tensor};
-use brenier_model::monge_ampere::{BrenierMap, ConvexPotential, Inversion, RidgeSum, Ridges};
+use brenier_model::Activation;
+use brenier_model::monge_ampere::{
+    BrenierMap, ConvexPotential, Inversion, Mlp, PushForward, Quadratic, ResidualNetwork, RidgeSum, Ridges,
+    SmoothFunction,
+};
 use burn::tensor::{DType, Device};
 use divan::{Bencher, counter::ItemsCount};
 use ndarray::Array2;
@@ -62,4 +66,16 @@ fn inverse_from_the_best_of_1024_starts(bencher: Bencher) {
     let map = map.clone().with_starts(map.to_data(&starts).points);
     let y = normals();
     bencher.counter(ItemsCount::new(POINTS)).bench(|| map.to_data(&y));
+}
+
+/// Samples of perceptrons of three layers of 96 on a quadratic, composed exactly.
+#[divan::bench(args = [0, 1, 2, 3, 4], sample_count = 3)]
+fn residual_network(bencher: Bencher, stages: usize) {
+    let base = ResidualNetwork::new(SmoothFunction::Quadratic(Quadratic::identity(2)));
+    let mlp = |seed: usize| Mlp::new(2, 96, 3, Activation::Silu, seed as u64, &Device::flex()).cast(DType::F64);
+    let network = (0..stages)
+        .fold(base, |network, k| network.with_stage(0.1, SmoothFunction::Mlp(mlp(k))).expect("four stages at most"));
+    let y = Gaussian::standard(2).sample(&Stream::new(0, Purpose::Reference), 0, 0..256);
+    let y = to_tensor(&y, DType::F64, &Device::flex());
+    bencher.counter(ItemsCount::new(256usize)).bench(|| network.gradient(y.clone()));
 }

@@ -2,15 +2,23 @@
 
 use std::sync::Arc;
 
-use brenier_measure::{Measure, Points, to_points, to_tensor};
+use brenier_measure::{Measure, Points, to_tensor};
 use burn::tensor::{DType, Device};
-use ndarray::Axis;
-use rayon::prelude::*;
 
+use super::conjugate::{self, Conjugate};
 use super::inversion::{Inversion, Preimages};
 use super::potential::ConvexPotential;
 use crate::samplers::SamplerError;
 use crate::trained_sampler::TransportMap;
+
+/// A map from a reference to data that knows the density of what it makes.
+pub trait PushForward: TransportMap {
+    /// The images x of points y of the reference, `[n, d]`: one that is not found is a failure and no point.
+    fn to_data(&self, y: &Points) -> Preimages;
+
+    /// `log ρ(x)` (nats, less log Z of the reference), `[n]`; NaN where there is no density.
+    fn log_density(&self, x: &Points) -> Vec<f64>;
+}
 
 /// A reference e^{-g} and a convex φ that carries data to it: `y = ∇φ(x)` is the optimal map from data to reference, its inverse that from
 /// the reference to data, and
@@ -23,34 +31,9 @@ use crate::trained_sampler::TransportMap;
 /// `φ = ψ*`.
 #[derive(Clone)]
 pub struct BrenierMap {
-    potential: Arc<dyn ConvexPotential>,
+    conjugate: Conjugate,
     reference: Arc<dyn Measure>,
-    inversion: Inversion,
-    starts: Option<Starts>,
 }
-
-/// Points that an inversion may start from, with φ at each.
-#[derive(Clone)]
-struct Starts {
-    points: Points,
-    values: Vec<f64>,
-}
-
-impl Starts {
-    /// For every y the point that minimises `φ(c) - c·y`, which is the answer itself where c runs over all of space.
-    fn nearest(&self, y: &Points) -> Points {
-        let mut nearest = Points::zeros(y.dim());
-        for (products, mut start) in y.dot(&self.points.t()).rows().into_iter().zip(nearest.rows_mut()) {
-            let objectives = self.values.iter().zip(products).map(|(value, product)| value - product);
-            let best = objectives.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(i, _)| i);
-            start.assign(&self.points.row(best));
-        }
-        nearest
-    }
-}
-
-/// Rows in one pass of the potential.
-const TILE: usize = 1024;
 
 impl BrenierMap {
     /// A map from its parts.
@@ -60,7 +43,7 @@ impl BrenierMap {
     /// Where potential and reference have different dimensions.
     pub fn new(potential: Arc<dyn ConvexPotential>, reference: Arc<dyn Measure>, inversion: Inversion) -> Self {
         assert_eq!(potential.dim(), reference.dim(), "a potential and a reference in one space");
-        Self { potential, reference, inversion, starts: None }
+        Self { conjugate: Conjugate::new(potential, inversion), reference }
     }
 
     /// The same map, whose inversions start from the best of these points, `[m, d]`: images of the reference, where they are known.
@@ -69,17 +52,13 @@ impl BrenierMap {
     ///
     /// Where there is no point.
     #[must_use]
-    pub fn with_starts(mut self, points: Points) -> Self {
-        assert!(points.nrows() > 0, "a point to start from");
-        let values = self.potential.value(to_tensor(&points, DType::F64, &Device::flex()));
-        let values = values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
-        self.starts = Some(Starts { points, values });
-        self
+    pub fn with_starts(self, points: Points) -> Self {
+        Self { conjugate: self.conjugate.with_starts(points), ..self }
     }
 
     /// φ.
     pub fn potential(&self) -> &dyn ConvexPotential {
-        self.potential.as_ref()
+        self.conjugate.potential()
     }
 
     /// e^{-g}.
@@ -89,86 +68,55 @@ impl BrenierMap {
 
     /// y = ∇φ(x), `[n, d]`.
     pub fn to_reference(&self, x: &Points) -> Points {
-        let gradient = |tile: Points| to_points(self.potential.gradient(to_tensor(&tile, DType::F64, &Device::flex())));
-        let tiles: Vec<Points> = tiles(x).into_par_iter().map(gradient).collect();
-        joined(&tiles, x.ncols())
+        conjugate::gradient(self.potential(), x)
     }
 
-    /// x with ∇φ(x) = y, `[n, d]`, from where y lies or the best of the starts: a point that is not found is a failure and no point.
-    pub fn to_data(&self, y: &Points) -> Preimages {
-        match &self.starts {
-            None => self.to_data_from(y, y),
-            Some(starts) => {
-                let tiles: Vec<Points> = tiles(y).into_par_iter().map(|tile| starts.nearest(&tile)).collect();
-                self.to_data_from(y, &joined(&tiles, y.ncols()))
-            }
-        }
-    }
-
-    /// The same from a start for every row: near the answer a step or two is enough.
+    /// x with ∇φ(x) = y from a start for every row: near the answer a step or two is enough.
     pub fn to_data_from(&self, y: &Points, start: &Points) -> Preimages {
-        let solve = |(y, start): (Points, Points)| self.inversion.solve(self.potential.as_ref(), &y, &start);
-        let pairs: Vec<(Points, Points)> = tiles(y).into_iter().zip(tiles(start)).collect();
-        let parts: Vec<Preimages> = pairs.into_par_iter().map(solve).collect();
-        let mut all = Preimages {
-            points: joined(&parts.iter().map(|part| part.points.clone()).collect::<Vec<_>>(), y.ncols()),
-            residuals: Vec::with_capacity(y.nrows()),
-            failures: Vec::new(),
-        };
-        for part in parts {
-            let first = all.residuals.len();
-            all.failures.extend(part.failures.iter().map(|row| first + row));
-            all.residuals.extend(part.residuals);
-        }
-        all
+        self.conjugate.gradient_from(y, start)
+    }
+}
+
+impl PushForward for BrenierMap {
+    /// From where y lies or the best of the starts.
+    fn to_data(&self, y: &Points) -> Preimages {
+        self.conjugate.gradient(y)
     }
 
-    /// `log ρ(x)` (nats, less log Z of the reference), `[n]`; NaN where the Hessian is not positive definite.
-    pub fn log_density(&self, x: &Points) -> Vec<f64> {
-        let log_z = self.reference.log_normalizer().unwrap_or(0.0);
-        let of_tile = |tile: Points| -> Vec<f64> {
-            let x = to_tensor(&tile, DType::F64, &Device::flex());
-            let (y, log_det) = self.potential.gradient_and_log_det(x);
-            let log_reference: Vec<f64> =
-                self.reference.log_density(y).into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
-            log_reference.iter().zip(log_det).map(|(log_reference, log_det)| log_reference - log_z + log_det).collect()
-        };
-        let parts: Vec<Vec<f64>> = tiles(x).into_par_iter().map(of_tile).collect();
-        parts.concat()
-    }
-
-    fn log_dets(&self, x: &Points) -> Vec<f64> {
-        let of_tile =
-            |tile: Points| self.potential.gradient_and_log_det(to_tensor(&tile, DType::F64, &Device::flex())).1;
-        let parts: Vec<Vec<f64>> = tiles(x).into_par_iter().map(of_tile).collect();
-        parts.concat()
+    /// NaN where the Hessian is not positive definite.
+    fn log_density(&self, x: &Points) -> Vec<f64> {
+        let (y, log_det) = conjugate::gradient_and_log_det(self.potential(), x);
+        log_density(self.reference(), &y).into_iter().zip(log_det).map(|(density, log_det)| density + log_det).collect()
     }
 }
 
 /// From the reference to data: `T = (∇φ)⁻¹`.
 impl TransportMap for BrenierMap {
     fn transport(&self, y: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
-        let Preimages { points, residuals, failures } = self.to_data(y);
-        if let Some(&row) = failures.first() {
-            return Err(SamplerError::NotInverted { index: row as u64, residual: residuals[row] });
-        }
-        let log_dets = self.log_dets(&points).iter().map(|log_det| -log_det).collect();
-        Ok((points, log_dets))
+        let points = found(self.to_data(y))?;
+        let log_dets = conjugate::gradient_and_log_det(self.potential(), &points).1;
+        Ok((points, log_dets.iter().map(|log_det| -log_det).collect()))
     }
 
     fn inverse(&self, x: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
-        Ok((self.to_reference(x), self.log_dets(x)))
+        Ok(conjugate::gradient_and_log_det(self.potential(), x))
     }
 }
 
-/// The points in tiles of rows.
-fn tiles(points: &Points) -> Vec<Points> {
-    points.axis_chunks_iter(Axis(0), TILE).map(|tile| tile.to_owned()).collect()
+/// The log-density of a reference, with its normalisation.
+pub(super) fn log_density(reference: &dyn Measure, y: &Points) -> Vec<f64> {
+    let log_z = reference.log_normalizer().unwrap_or(0.0);
+    let values = reference.log_density(to_tensor(y, DType::F64, &Device::flex()));
+    let values: Vec<f64> = values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+    values.into_iter().map(|value| value - log_z).collect()
 }
 
-fn joined(parts: &[Points], dim: usize) -> Points {
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    if views.is_empty() { Points::zeros((0, dim)) } else { ndarray::concatenate(Axis(0), &views).expect("one width") }
+/// The points, all of them found.
+pub(super) fn found(preimages: Preimages) -> Result<Points, SamplerError> {
+    match preimages.failures.first() {
+        Some(&row) => Err(SamplerError::NotInverted { index: row as u64, residual: preimages.residuals[row] }),
+        None => Ok(preimages.points),
+    }
 }
 
 #[cfg(test)]

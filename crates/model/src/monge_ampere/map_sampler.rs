@@ -7,21 +7,21 @@ use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream, to_tenso
 use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 
-use super::brenier_map::BrenierMap;
+use super::brenier_map::PushForward;
 use crate::log_density::LogDensity;
 use crate::samplers::SamplerError;
 use crate::trained_sampler::{Facts, TrainedSampler, TransportMap};
 
-/// `x = (∇φ)⁻¹(y)`, y from the reference, with its exact density; in f64 on the CPU.
+/// The images of draws of the reference, with their exact density; in f64 on the CPU.
 pub struct MapSampler {
-    map: BrenierMap,
+    map: Box<dyn PushForward>,
     reference: Arc<GaussianMixture>,
 }
 
 impl MapSampler {
     /// A map with the draws of its reference.
-    pub fn new(map: BrenierMap, reference: Arc<GaussianMixture>) -> Self {
-        Self { map, reference }
+    pub fn new(map: impl PushForward + 'static, reference: Arc<GaussianMixture>) -> Self {
+        Self { map: Box::new(map), reference }
     }
 }
 

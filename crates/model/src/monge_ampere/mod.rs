@@ -5,21 +5,25 @@
 //! The paper's own coordinates are the primal ones: `x = ∇ψ(y)`, ψ a residual network.
 
 mod brenier_map;
+pub mod conjugate;
 mod hyper_dual;
 mod inversion;
 mod map_sampler;
 mod mlp;
 mod potential;
+mod primal_map;
 mod quadratic;
 mod residual_network;
 mod ridge_sum;
 mod smooth_function;
 
-pub use brenier_map::BrenierMap;
+pub use brenier_map::{BrenierMap, PushForward};
+pub use conjugate::Conjugate;
 pub use inversion::{Inversion, Preimages};
 pub use map_sampler::MapSampler;
 pub use mlp::Mlp;
 pub use potential::{ConvexPotential, log_det_hessian};
+pub use primal_map::PrimalMap;
 pub use quadratic::{Quadratic, QuadraticPotential};
 pub use residual_network::{LARGEST_JACOBIAN, LARGEST_STACK, ResidualNetwork, StackTooHigh, Stage};
 pub use ridge_sum::{RidgeSum, Ridges};

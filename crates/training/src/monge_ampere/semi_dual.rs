@@ -247,7 +247,7 @@ mod tests {
     use std::sync::Arc;
 
     use brenier_measure::{Gaussian, Purpose, Sample, Stream};
-    use brenier_model::monge_ampere::{BrenierMap, Inversion};
+    use brenier_model::monge_ampere::{BrenierMap, Inversion, PushForward};
 
     use super::*;
 

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use brenier_measure::expectation_maximization::Moments;
 use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream};
 use brenier_model::TrainedSampler;
-use brenier_model::monge_ampere::{BrenierMap, Inversion, MapSampler, RidgeSum, Ridges};
+use brenier_model::monge_ampere::{BrenierMap, Inversion, MapSampler, PushForward, RidgeSum, Ridges};
 use brenier_transport::{Cloud, Cost, exact};
 use ndarray::{Array1, Array2, Axis, s};
 use serde::{Deserialize, Serialize};
