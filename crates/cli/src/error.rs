@@ -284,7 +284,7 @@ impl Error {
     /// Training that diverged, and what to try.
     pub fn diverged(error: TrainingError, cure: &str) -> Self {
         match error {
-            TrainingError::Diverged { .. } | TrainingError::NoStep { .. } => {
+            TrainingError::Diverged { .. } | TrainingError::NoStep { .. } | TrainingError::LostConvexity { .. } => {
                 Self::new(Exit::Diverged, format!("{error}. {cure}"))
                     .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it")
             }
@@ -361,6 +361,7 @@ impl From<TrainingError> for Error {
             TrainingError::TooManyCoefficients { .. } => {
                 Self::bad_input(error).hint("lower `ridges.directions` or `ridges.knots` of `method.monge_ampere_logistic`")
             }
+            TrainingError::Choice { what, cure } => Self::bad_input(what).hint(cure),
             TrainingError::Interrupted => Self::interrupted(),
             other => Self::bad_input(other),
         }

@@ -3,11 +3,12 @@
 use std::f64::consts::TAU;
 
 use burn::tensor::{DType, Tensor};
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 
 use crate::error::{MeasureError, check_finite};
 use crate::linear_algebra::{Spectrum, semidefinite_factor, symmetric_eigen};
 use crate::measure::{Denoiser, Measure, Sample, host_tensor};
+use crate::quadrature::gauss_hermite;
 use crate::random::{Stream, Words, normal_quantile};
 
 /// `Σᵢ pᵢ N(μᵢ, Σᵢ)`, where a covariance may be singular, or zero (a point mass).
@@ -441,6 +442,9 @@ impl Component {
     }
 }
 
+/// A node of less weight changes no digit.
+const NEGLIGIBLE: f64 = 1e-26;
+
 /// Above this dimension the points of [`GaussianMixture::even_draws`] are independent: the sequence fills no more.
 const MOST_EVEN: usize = 8;
 
@@ -476,6 +480,34 @@ impl GaussianMixture {
             self.components[component].place(next, draw.as_slice_mut().expect("row-major"));
         }
         draws
+    }
+
+    /// Nodes and weights of the law: those of Gauss and Hermite, n an axis, in every component; `[m, d]` and `[m]`, weights with sum 1.
+    ///
+    /// Nodes are left out whose weights are below rounding.
+    pub fn nodes(&self, n: usize) -> (Array2<f64>, Array1<f64>) {
+        let (d, rule) = (self.dim, gauss_hermite(n));
+        let (mut points, mut weights) = (Vec::new(), Vec::new());
+        let mut point = vec![0.0; d];
+        for component in &self.components {
+            let mut place = vec![0; d];
+            loop {
+                let weight = component.weight * place.iter().map(|&i| rule[i].1).product::<f64>();
+                if weight > NEGLIGIBLE {
+                    let mut coordinates = place.iter();
+                    component.place(|| rule[*coordinates.next().expect("as many as columns")].0, &mut point);
+                    points.extend_from_slice(&point);
+                    weights.push(weight);
+                }
+                // The next place, as a number of d digits.
+                let Some(digit) = (0..d).find(|&j| place[j] + 1 < n) else { break };
+                place[digit] += 1;
+                place[..digit].fill(0);
+            }
+        }
+        let weights = Array1::from(weights);
+        let total = weights.sum();
+        (Array2::from_shape_vec((weights.len(), d), points).expect("d numbers a node"), weights / total)
     }
 }
 
@@ -559,6 +591,23 @@ mod tests {
                 assert!(mean.abs() < 5.0 * sd / 10.0, "{mean} ± {sd}");
             }
         }
+    }
+
+    #[test]
+    fn nodes_have_the_moments_of_the_law() {
+        let mixture = GaussianMixture::new(
+            vec![0.3, 0.7],
+            vec![vec![-1.0, 0.5], vec![1.0, 0.0]],
+            vec![vec![vec![0.5, 0.1], vec![0.1, 0.3]], vec![vec![0.2, 0.0], vec![0.0, 0.4]]],
+        )
+        .unwrap();
+        let (points, weights) = mixture.nodes(12);
+        assert!((weights.sum() - 1.0).abs() < 1e-14);
+        let mean = weights.dot(&points);
+        assert!(mean.iter().zip(mixture.mean()).all(|(a, b)| (a - b).abs() < 1e-14));
+        let centred = &points - &mean;
+        let weighted = &centred * &weights.insert_axis(ndarray::Axis(1));
+        assert!((&centred.t().dot(&weighted) - &mixture.covariance()).iter().all(|x| x.abs() < 1e-13));
     }
 
     #[test]

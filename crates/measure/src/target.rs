@@ -251,6 +251,17 @@ impl TargetConfig {
         Ok(mixture.has_density().then_some(mixture))
     }
 
+    /// The target in closed form, where it is a Gaussian or a mixture of them and has a density.
+    ///
+    /// # Errors
+    ///
+    /// Parameters that make no measure.
+    pub fn closed_form(&self) -> Result<Option<GaussianMixture>, MeasureError> {
+        let Self::Gaussian { mean, covariance } = self.exact() else { return self.modes() };
+        let gaussian = Gaussian::new(mean.clone(), covariance.clone())?;
+        Ok(gaussian.has_density().then(|| gaussian.as_mixture().clone()))
+    }
+
     /// A measure that knows everything of itself, but for a density where its covariance is singular.
     fn target<M>(&self, measure: Arc<M>, has_density: bool) -> Target
     where

@@ -93,6 +93,26 @@ pub enum TrainingError {
         /// How many stages found none, one after the other.
         refused: u64,
     },
+    /// A step after which the potential has no map.
+    #[error(
+        "ψ_{step} would not be convex: after a step of η = {step_size} the least eigenvalue of the Hessian of the potential is {eigenvalue}"
+    )]
+    LostConvexity {
+        /// The stage that the potential is of.
+        step: u64,
+        /// η.
+        step_size: f64,
+        /// The eigenvalue.
+        eigenvalue: f64,
+    },
+    /// Choices that do not go together.
+    #[error("{what}; {cure}")]
+    Choice {
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        cure: &'static str,
+    },
     /// The work was told to stop before its first step.
     #[error("interrupted")]
     Interrupted,

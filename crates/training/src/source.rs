@@ -76,6 +76,41 @@ pub enum Source {
 }
 
 impl Source {
+    /// The points without their noise, or so many fresh draws.
+    pub fn points(&self, seed: u64, count: usize) -> Arc<Points> {
+        match self {
+            Self::Rows { points, .. } => points.clone(),
+            Self::Fresh { .. } => Arc::new(self.sample(&Stream::new(seed, Purpose::Ridges), 1, 0..count as u64)),
+        }
+    }
+
+    /// At most so many of them, with their noise.
+    pub fn first_points(&self, seed: u64, count: usize) -> Points {
+        let points = self.points(seed, count);
+        let first = points.slice(ndarray::s![..points.nrows().min(count), ..]).to_owned();
+        self.noise().added_in(0, seed, first)
+    }
+
+    /// The points of one stage: all rows, with noise of that stage, or so many other draws at every stage.
+    pub fn of_stage(&self, stage: u64, seed: u64, count: u64) -> Points {
+        match self {
+            Self::Rows { points, noise } => noise.added_in(stage, seed, points.as_ref().clone()),
+            Self::Fresh { .. } => self.sample(&Stream::new(seed, Purpose::Batch), stage, 0..count),
+        }
+    }
+
+    /// The noise that belongs to the points.
+    pub fn noise(&self) -> InstanceNoise {
+        let d = self.dim();
+        match self {
+            Self::Rows { noise, .. } => noise.clone(),
+            Self::Fresh { .. } => InstanceNoise {
+                sd: 0.0,
+                coordinates: Standardization { shift: vec![0.0; d], scale: vec![1.0; d], whitening: None },
+            },
+        }
+    }
+
     /// Reads points by their place in the run: `first` is the number of points read before this batch.
     pub(crate) fn reader(&self, seed: u64) -> Reader {
         Reader { source: self.clone(), seed, epoch: None }

@@ -91,10 +91,10 @@ pub fn init(path: &Path, method: InitMethod) -> Result<String, DataError> {
                 _ => 6,
             };
             let ridges = RidgesConfig { knots, ..RidgesConfig::default() };
-            let method = MethodConfig::MongeAmpereLogistic(MongeAmpereLogisticConfig {
+            let method = MethodConfig::MongeAmpereLogistic(Box::new(MongeAmpereLogisticConfig {
                 ridges,
                 ..MongeAmpereLogisticConfig::default()
-            });
+            }));
             (method, None, OutputConfig { log_every: 1, checkpoint_every: 10, ..OutputConfig::default() })
         }
     };

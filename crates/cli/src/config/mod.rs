@@ -77,7 +77,7 @@ pub enum MethodConfig {
     /// A Gaussian mixture is fitted to points by expectation and maximisation.
     GaussianMixture(GaussianMixtureConfig),
     /// A Brenier map between a reference and the target is learnt from samples by logistic regression.
-    MongeAmpereLogistic(MongeAmpereLogisticConfig),
+    MongeAmpereLogistic(Box<MongeAmpereLogisticConfig>),
     /// The smallest method there is.
     #[cfg(test)]
     #[schemars(skip)]

@@ -27,7 +27,7 @@ pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
     match method {
         MethodConfig::DenoisingScoreMatching(config) => config,
         MethodConfig::GaussianMixture(config) => config,
-        MethodConfig::MongeAmpereLogistic(config) => config,
+        MethodConfig::MongeAmpereLogistic(config) => config.as_ref(),
         #[cfg(test)]
         MethodConfig::GaussianMoments(config) => config,
     }

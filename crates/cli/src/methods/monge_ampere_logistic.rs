@@ -1,10 +1,13 @@
 //! Algorithm 1 of the parabolic Monge-Ampère equation: from its section of a config to a method, and from a checkpoint to a map.
 
+use brenier_measure::GaussianMixture;
 use brenier_model::TrainedSampler;
-use brenier_training::monge_ampere::logistic::MongeAmpereState;
+use brenier_training::monge_ampere::logistic::{Coordinates, MongeAmpereState, Step};
 use brenier_training::monge_ampere::reference::ReferenceConfig;
+use brenier_training::monge_ampere::residual::{DiscriminatorConfig, MongeAmpereResidual, ResidualState};
+use brenier_training::monge_ampere::{Expectations, Iterate};
 use brenier_training::run_directory::LockedRunDirectory;
-use brenier_training::{Files, MongeAmpereLogistic, MongeAmpereLogisticConfig};
+use brenier_training::{Files, MongeAmpereLogistic, MongeAmpereLogisticConfig, TrainingError};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use tracing::warn;
@@ -20,12 +23,29 @@ use crate::run::{Ending, RunContext, RunView};
 /// The name of the method in a config.
 const NAME: &str = "monge_ampere_logistic";
 
-/// The method of a run.
-fn method(config: &MongeAmpereLogisticConfig, run: &RunView) -> Result<MongeAmpereLogistic, Error> {
+/// Stages that add up.
+fn additive(config: &MongeAmpereLogisticConfig, run: &RunView) -> Result<MongeAmpereLogistic, Error> {
     let problem = run.problem.expect("a run in training has its data at hand");
     let samples = problem.samples("the points of `monge_ampere_logistic`")?;
     let (source, held_out) = (samples.source.clone(), samples.held_out.clone());
     let method = MongeAmpereLogistic::new(config.clone(), source, held_out, run.record.config.seed)?;
+    Ok(method.with_law(law(run)?).while_told(|| !interruption::asked()))
+}
+
+/// The law of the data in standardised coordinates, where it is known.
+fn law(run: &RunView) -> Result<Option<GaussianMixture>, Error> {
+    let standardization = &run.record.data.standardization;
+    let law = run.record.config.target.closed_form().map_err(TrainingError::from)?;
+    Ok(law.map(|law| standardization.apply_to_law(&law)).transpose().map_err(TrainingError::from)?)
+}
+
+/// Stages that are composed, and quadratics in either coordinates.
+fn composed(config: &MongeAmpereLogisticConfig, run: &RunView) -> Result<MongeAmpereResidual, Error> {
+    let problem = run.problem.expect("a run in training has its data at hand");
+    let samples = problem.samples("the points of `monge_ampere_logistic`")?;
+    let (source, held_out) = (samples.source.clone(), samples.held_out.clone());
+    let law = law(run)?;
+    let method = MongeAmpereResidual::new(config.clone(), source, law, held_out, run.record.config.seed)?;
     Ok(method.while_told(|| !interruption::asked()))
 }
 
@@ -40,6 +60,35 @@ impl Wiring for MongeAmpereLogisticConfig {
         {
             let path = "method.monge_ampere_logistic.reference.fitted_mixture.start_from";
             mistakes.report(path, "a reference is fitted anew; leave it out".to_owned());
+        }
+        let mut report =
+            |key: &str, message: &str| mistakes.report(&format!("method.{NAME}.{key}"), message.to_owned());
+        if self.is_additive() {
+            if self.expectations != Expectations::Samples {
+                report(
+                    "expectations",
+                    "sums of ridges in dual coordinates are learnt from `samples`; nodes are for `coordinates: \"primal\"`, and for the discriminator `quadratic`",
+                );
+            }
+            return;
+        }
+        if self.coordinates == Coordinates::Dual && matches!(self.discriminator, DiscriminatorConfig::Mlp(_)) {
+            report(
+                "discriminator",
+                "a perceptron is for `coordinates: \"primal\"`; dual coordinates take `features` and `quadratic`",
+            );
+        }
+        if matches!(self.discriminator, DiscriminatorConfig::Mlp(_)) && self.expectations != Expectations::Samples {
+            report("expectations", "a perceptron is learnt from `samples`");
+        }
+        if self.step != Step::Logistic {
+            report(
+                "step",
+                "`newton` and `semi_implicit` are for sums of ridges in dual coordinates; stages that are composed, and quadratics, take `logistic`",
+            );
+        }
+        if matches!(self.iterate, Iterate::Average | Iterate::Ema) {
+            report("iterate", "potentials that are composed have no mean of their own form; take `best` or `last`");
         }
     }
 
@@ -69,22 +118,34 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn rehearse(&self, run: &RunView) -> Result<(), Error> {
-        method(self, run).map(drop)
+        if self.is_additive() { additive(self, run).map(drop) } else { composed(self, run).map(drop) }
     }
 
     fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
         if run.device != Device::flex() {
             warn!("a map is learnt in f64 on the CPU, whatever the device");
         }
-        go_on(run, self, directory, |view| method(self, view))
+        if self.is_additive() {
+            go_on(run, self, directory, |view| additive(self, view))
+        } else {
+            go_on(run, self, directory, |view| composed(self, view))
+        }
     }
 
     fn cure(&self) -> &'static str {
-        "Look for points that are far from all others, take the step `newton` or a smaller `step_size`, or raise `ridges.floor`"
+        if self.is_additive() {
+            "Look for points that are far from all others, take the step `newton` or a smaller `step_size`, or raise `ridges.floor`"
+        } else {
+            "Take a smaller `step_size`, or one that is `adaptive`; dual coordinates with `features` are convex at every step"
+        }
     }
 
     fn open(&self, _: &RunView, files: &Files, _: &Flags) -> Result<Box<dyn TrainedSampler>, Error> {
-        Ok(Box::new(MongeAmpereState::from_files(files)?.sampler(self.iterate)))
+        Ok(if self.is_additive() {
+            Box::new(MongeAmpereState::from_files(files)?.sampler(self.iterate))
+        } else {
+            Box::new(ResidualState::from_files(files)?.sampler(self.iterate))
+        })
     }
 
     fn has_map(&self) -> bool {
@@ -96,11 +157,15 @@ impl Wiring for MongeAmpereLogisticConfig {
             title: "Negative log-likelihood of held-out points",
             y: "nats a point, in standardised coordinates",
             log_y: false,
-            lines: &[
-                ("last potential", "held_out_nll_last"),
-                ("mean potential", "held_out_nll_average"),
-                ("moving average", "held_out_nll_ema"),
-            ],
+            lines: if self.is_additive() {
+                &[
+                    ("last potential", "held_out_nll_last"),
+                    ("mean potential", "held_out_nll_average"),
+                    ("moving average", "held_out_nll_ema"),
+                ]
+            } else {
+                &[("last potential", "held_out_nll_last")]
+            },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use brenier_eval::MetricReport;
 use brenier_eval::brenier_map::{ExactTransport, l2_uvp, optimality_gap};
 use brenier_measure::data::Standardization;
-use brenier_measure::{Points, TargetConfig};
+use brenier_measure::{Component, Points, TargetConfig};
 use brenier_model::TransportMap;
 use brenier_transport::{Cloud, Cost, exact, gaussian};
 use ndarray::{Array1, Array2, s};
@@ -91,28 +91,12 @@ fn known_images(
     standardization: &Standardization,
     y: &Points,
 ) -> Option<Points> {
-    let TargetConfig::Gaussian { mean, covariance } = target.exact() else { return None };
-    let [from] = map.reference()?.components() else { return None };
-    let d = mean.len();
-    let covariance = Array2::from_shape_vec((d, d), covariance.concat()).ok()?;
-    let (mean, covariance) = standardized(standardization, &Array1::from(mean.clone()), &covariance);
+    let law = standardization.apply_to_law(&target.closed_form().ok()??).ok()?;
+    let ([from], [to]) = (map.reference()?.components(), law.components()) else { return None };
+    let d = law.dim();
     let entries = |matrix: &Array2<f64>| matrix.iter().copied().collect::<Vec<f64>>();
-    let matrix = gaussian::brenier_matrix(&entries(from.covariance()), &entries(&covariance), d).ok()?;
+    let matrix = gaussian::brenier_matrix(&entries(from.covariance()), &entries(to.covariance()), d).ok()?;
     let matrix = Array2::from_shape_vec((d, d), matrix).expect("d·d entries");
-    Some((y - &Array1::from(from.mean().to_vec())).dot(&matrix) + mean)
-}
-
-/// Mean and covariance in standardised coordinates, `(x - shift)/scale`, whitened where the data are.
-fn standardized(
-    standardization: &Standardization,
-    mean: &Array1<f64>,
-    covariance: &Array2<f64>,
-) -> (Array1<f64>, Array2<f64>) {
-    let d = mean.len();
-    let image = |points: Points| standardization.apply(&points);
-    let origin = image(Points::zeros((1, d)));
-    // The images of the unit vectors, less that of the origin, are the rows of the transposed matrix.
-    let linear = image(Points::eye(d)) - &origin;
-    let mean = image(mean.clone().insert_axis(ndarray::Axis(0))).row(0).to_owned();
-    (mean, linear.t().dot(covariance).dot(&linear))
+    let mean = |component: &Component| Array1::from(component.mean().to_vec());
+    Some((y - &mean(from)).dot(&matrix) + mean(to))
 }

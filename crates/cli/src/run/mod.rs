@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a method: what depends on one is asked of its wiring (see `methods`).
 
+pub mod convergence_figure;
 pub mod evaluation;
 pub mod law;
 pub mod map_figures;

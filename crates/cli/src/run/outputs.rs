@@ -16,6 +16,7 @@ use crate::arguments::Judging;
 use crate::error::Error;
 use crate::methods::wiring::{Flags, ProgressPlot, Wiring};
 use crate::run::RunContext;
+use crate::run::convergence_figure::convergence_figure;
 use crate::run::evaluation::{EVALUATION, Judge, Report, default_count};
 use crate::run::law::Law;
 use crate::run::map_figures::{density_figure, map_figure};
@@ -33,6 +34,8 @@ const LOSS: &str = "figures/loss.png";
 const MAP: &str = "figures/map.png";
 /// The density of a map of the plane beside that of the target.
 const DENSITY: &str = "figures/density.png";
+/// Divergences and both sides of the variational inequality against the stage.
+const CONVERGENCE: &str = "figures/convergence.png";
 /// The denoising loss against the noise level.
 const DENOISING_LOSS: &str = "figures/denoising_loss.png";
 
@@ -47,7 +50,7 @@ const MOST_POINTS: u64 = 2000;
 ///
 /// A file that cannot be removed.
 pub fn clear(directory: &RunDirectory) -> Result<(), Error> {
-    for name in [SAMPLES, EVALUATION, PICTURE, MAP, DENSITY, LOSS, DENOISING_LOSS] {
+    for name in [SAMPLES, EVALUATION, PICTURE, MAP, DENSITY, LOSS, CONVERGENCE, DENOISING_LOSS] {
         let path = directory.path().join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::writing(&path, error)),
@@ -123,6 +126,9 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
     }
     if loss_missing || denoising_loss_missing {
         directory.write_file(LOSS, &progress_plot(wiring.progress_plot(), directory)?)?;
+        if let Some(png) = convergence_figure(&directory.metrics()?)? {
+            directory.write_file(CONVERGENCE, &png)?;
+        }
     }
     if (loss_missing || denoising_loss_missing) && wiring.has_score_network() {
         directory.write_file(DENOISING_LOSS, &denoising_loss_figure(&report)?)?;

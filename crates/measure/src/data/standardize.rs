@@ -9,8 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::error::DataError;
-use crate::Points;
+use crate::error::MeasureError;
+use crate::expectation_maximization::Moments;
 use crate::linear_algebra::{Spectrum, symmetric_eigen};
+use crate::{GaussianMixture, Points};
 
 /// How points are shifted and scaled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +103,30 @@ impl Standardization {
             Some(whitening) => undo(&whitening.along_axes(points, f64::sqrt)),
             None => undo(points),
         }
+    }
+
+    /// The law of the image of a mixture.
+    ///
+    /// # Errors
+    ///
+    /// A mixture of another dimension.
+    pub fn apply_to_law(&self, law: &GaussianMixture) -> Result<GaussianMixture, MeasureError> {
+        let d = self.dim();
+        let origin = self.apply(&Points::zeros((1, d)));
+        // The images of the unit vectors, less that of the origin, are the rows of the transposed matrix.
+        let linear = self.apply(&Points::eye(d)) - &origin;
+        let image = |covariance: &Array2<f64>| {
+            let image = linear.t().dot(covariance).dot(&linear);
+            // Symmetric to the last digit.
+            (&image + &image.t()) * 0.5
+        };
+        let moments = Moments::of(law);
+        Moments {
+            weights: moments.weights,
+            means: self.apply(&moments.means),
+            covariances: moments.covariances.iter().map(image).collect(),
+        }
+        .mixture()
     }
 
     /// W alone, `[n, d] -> [n, d]`: what carries noise of the standardised coordinates into the whitened ones.

@@ -25,7 +25,7 @@ pub enum SmoothFunction {
     Mlp(Mlp),
 }
 
-/// `½κ|x|² + θ·F(x)` of the features F of ridges.
+/// `½κ|x|² + θ·F(x) + c` of the features F of ridges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RidgeFunction {
@@ -35,19 +35,21 @@ pub struct RidgeFunction {
     pub coefficients: Vec<f64>,
     /// κ.
     pub curvature: f64,
+    /// c.
+    pub constant: f64,
 }
 
 impl From<&RidgeSum> for RidgeFunction {
     fn from(sum: &RidgeSum) -> Self {
         let ridges = sum.ridges().as_ref().clone();
-        Self { curvature: ridges.floor, coefficients: sum.coefficients().to_vec(), ridges }
+        Self { constant: 0.0, curvature: ridges.floor, coefficients: sum.coefficients().to_vec(), ridges }
     }
 }
 
 impl RidgeFunction {
     /// Whether sizes agree and all numbers are finite.
     pub fn is_consistent(&self) -> bool {
-        let mut numbers = self.coefficients.iter().chain([&self.curvature]);
+        let mut numbers = self.coefficients.iter().chain([&self.curvature, &self.constant]);
         self.ridges.is_consistent()
             && self.coefficients.len() == self.ridges.count()
             && numbers.all(|number| number.is_finite())
@@ -73,7 +75,8 @@ impl RidgeFunction {
         let affine = x.scale(self.curvature).plus(row(slopes));
         let mut gradient = affine.add(&bent.matmul(u));
         let halves = affine.plus(row(slopes)).mul(x).sum_columns().add(&bent.mul(&along).sum_columns());
-        let mut value = halves.scale(0.5);
+        let constant = x.real_part().narrow(1, 0, 1).full_like(self.constant);
+        let mut value = halves.scale(0.5).plus(constant);
         let raised: Vec<usize> = (0..g * k).filter(|&j| heights[j] != 0.0).collect();
         if !raised.is_empty() {
             let at = |matrix: &Array2<f64>| -> Vec<f64> { raised.iter().map(|&j| matrix[[j / k, j % k]]).collect() };

@@ -2,19 +2,25 @@
 //!
 //! # Design
 //!
-//! The maps are kept in dual coordinates, `φ = ψ*` on the side of the data, where the flow `∂ₜφ = h` is an addition. With φ linear in its
-//! coefficients a stage costs the same however many went before, and is one step downhill on Kantorovich's semi-dual ([`semi_dual`]).
+//! Most maps are kept in dual coordinates, `φ = ψ*` on the side of the data, where the flow `∂ₜφ = h` is an addition ([`logistic`]). With φ linear
+//! in its coefficients a stage costs the same however many went before, and is one step downhill on Kantorovich's semi-dual ([`semi_dual`]). The
+//! form of the paper, ψ on the side of the reference, composes its stages ([`residual`]).
 
 mod box_program;
 mod choose_ridges;
+mod expectation;
+pub mod inequality;
 mod iterates;
 pub mod logistic;
+mod logistic_regression;
 mod pool;
 pub mod reference;
+pub mod residual;
 pub mod semi_dual;
 mod step_size;
 
 pub use choose_ridges::RidgesConfig;
+pub use expectation::{Expectations, Weighted};
 pub use iterates::Iterate;
 pub use pool::PoolConfig;
 pub use step_size::StepSize;

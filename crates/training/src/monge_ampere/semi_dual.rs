@@ -90,7 +90,7 @@ pub struct Curvature {
 
 impl Curvature {
     /// Those of a potential at points `[n, d]`.
-    pub fn of(potential: &RidgeSum, x: &Points) -> Self {
+    pub fn of(potential: &dyn ConvexPotential, x: &Points) -> Self {
         let d = potential.dim();
         let of_block = |block: Points| {
             let n = block.nrows();
@@ -105,15 +105,39 @@ impl Curvature {
 
     /// The least eigenvalue over the points, of which at most so many are looked at; NaN where an entry is.
     pub fn least_eigenvalue(&self, most: usize) -> f64 {
+        -self.largest(most, -1.0)
+    }
+
+    /// The largest; likewise.
+    pub fn largest_eigenvalue(&self, most: usize) -> f64 {
+        self.largest(most, 1.0)
+    }
+
+    /// The largest eigenvalue of so many times the Hessians.
+    fn largest(&self, most: usize, sign: f64) -> f64 {
         let d = self.dim;
         let step = self.hessians.nrows().div_ceil(most).max(1);
         let rows: Vec<usize> = (0..self.hessians.nrows()).step_by(step).collect();
-        let least = |&row: &usize| {
-            let negative = self.hessians.row(row).mapv(|h| -h).into_shape_with_order((d, d)).expect("d·d entries");
-            -brenier_measure::linear_algebra::largest_eigenvalue(&negative)
+        let largest = |&row: &usize| {
+            let matrix = self.hessians.row(row).mapv(|h| sign * h).into_shape_with_order((d, d)).expect("d·d entries");
+            brenier_measure::linear_algebra::largest_eigenvalue(&matrix)
         };
-        let eigenvalues: Vec<f64> = rows.par_iter().map(least).collect();
-        eigenvalues.into_iter().fold(f64::INFINITY, |least, l| if l.is_nan() || l < least { l } else { least })
+        let eigenvalues: Vec<f64> = rows.par_iter().map(largest).collect();
+        eigenvalues.into_iter().fold(f64::NEG_INFINITY, |most, l| if l.is_nan() || l > most { l } else { most })
+    }
+
+    /// `(∇²φ(x))⁻¹v`, a vector a row; NaN where the Hessian is not positive definite.
+    pub fn solve(&self, vectors: &Points) -> Points {
+        let d = self.dim;
+        let mut solved = vectors.as_standard_layout().into_owned();
+        for (hessian, mut vector) in self.hessians.rows().into_iter().zip(solved.rows_mut()) {
+            let vector = vector.as_slice_mut().expect("row-major");
+            match Cholesky::of(hessian.as_slice().expect("row-major"), d) {
+                Some(cholesky) => cholesky.solve(vector),
+                None => vector.fill(f64::NAN),
+            }
+        }
+        solved
     }
 
     /// `L⁻¹` with `∇²φ = LLᵀ`, one matrix a row; NaN where the Hessian is not positive definite.

@@ -13,6 +13,12 @@ pub enum StepSize {
         #[schemars(extend("exclusiveMinimum" = 0.0))]
         value: f64,
     },
+    /// η_k = η/√T with the number T of stages.
+    InverseSquareRoot {
+        /// η.
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        scale: f64,
+    },
     /// From the first to the last stage in equal ratios.
     Geometric {
         /// η of the first stage.
@@ -59,6 +65,7 @@ impl StepSize {
     pub fn at(&self, k: u64, stages: u64) -> f64 {
         match *self {
             Self::Constant { value } => value,
+            Self::InverseSquareRoot { scale } => scale / (stages as f64).sqrt(),
             Self::Geometric { first, last } if stages > 1 => {
                 let share = k as f64 / (stages - 1) as f64;
                 ((1.0 - share) * first.ln() + share * last.ln()).exp()
@@ -85,7 +92,7 @@ impl StepSize {
 
     /// Whether η_k is the same however many stages there are, so that a run may be prolonged.
     pub fn is_independent_of_length(&self) -> bool {
-        !matches!(self, Self::Geometric { .. })
+        !matches!(self, Self::Geometric { .. } | Self::InverseSquareRoot { .. })
     }
 }
 
@@ -101,6 +108,7 @@ mod tests {
         assert_eq!(geometric.at(0, 1), 0.08);
         let steep = StepSize::Geometric { first: 1e-200, last: 1e200 };
         assert!((0..9).all(|k| steep.at(k, 9).is_finite()));
+        assert_eq!(StepSize::InverseSquareRoot { scale: 0.5 }.at(3, 25), 0.1);
         assert_eq!(StepSize::Harmonic { first: 0.5 }.at(4, 9), 0.1);
         assert_eq!(StepSize::Constant { value: 0.5 }.after(0.5, 0.0, 3, 9), 0.5);
         let adaptive = StepSize::Adaptive { first: 0.5, most: 3.0 };

@@ -30,7 +30,7 @@ fn ridges(d: usize, curvature: f64) -> RidgeFunction {
         Ridges { directions, knots: normals(4, 2, 10), widths: normals(4, 2, 11).mapv(|z| 0.5 + z * z), floor: 0.1 };
     let mut coefficients: Vec<f64> = normals(1, ridges.count(), 12).iter().map(|z| 0.1 * z * z).collect();
     *coefficients.last_mut().unwrap() = 0.0;
-    RidgeFunction { ridges, coefficients, curvature }
+    RidgeFunction { ridges, coefficients, curvature, constant: 0.4 }
 }
 
 /// Biases that start at 0 get other values.

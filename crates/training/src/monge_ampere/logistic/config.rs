@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::monge_ampere::expectation::Expectations;
 use crate::monge_ampere::reference::ReferenceConfig;
+use crate::monge_ampere::residual::{DiscriminatorConfig, RebaseConfig};
 use crate::monge_ampere::{Iterate, PoolConfig, RidgesConfig, StepSize};
 
 /// A Brenier map between a reference and data, from samples alone.
@@ -12,7 +14,15 @@ use crate::monge_ampere::{Iterate, PoolConfig, RidgesConfig, StepSize};
 pub struct MongeAmpereLogisticConfig {
     /// The reference, to which the gradient of the potential carries the data.
     pub reference: ReferenceConfig,
-    /// The family of the potential.
+    /// On which side the potential is: what is learnt there is added up, or composed.
+    pub coordinates: Coordinates,
+    /// The form of the discriminator h. Dual coordinates take `features` and `quadratic`.
+    pub discriminator: DiscriminatorConfig,
+    /// What stands for the laws in a stage; nodes are for primal coordinates, and for quadratics in either.
+    pub expectations: Expectations,
+    /// When composed stages are fitted into one potential.
+    pub rebase: RebaseConfig,
+    /// The family of the potential, and of the discriminator `features`.
     pub ridges: RidgesConfig,
     /// How a stage learns which way to go.
     pub step: Step,
@@ -45,10 +55,32 @@ pub struct MongeAmpereLogisticConfig {
     pub iterate: Iterate,
 }
 
+/// The side on which the flow runs. Both have the same limit; they differ by O(η²) a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Coordinates {
+    /// ψ on the side of the reference, `ψ ← ψ - η h∘∇ψ`: the residual network of the paper, whose stages are composed.
+    Primal,
+    /// φ = ψ* on the side of the data, `φ ← φ + η h`: stages add up.
+    #[default]
+    Dual,
+}
+
+impl MongeAmpereLogisticConfig {
+    /// Whether stages are sums of ridges in dual coordinates, which add up.
+    pub fn is_additive(&self) -> bool {
+        self.coordinates == Coordinates::Dual && self.discriminator == DiscriminatorConfig::Features
+    }
+}
+
 impl Default for MongeAmpereLogisticConfig {
     fn default() -> Self {
         Self {
             reference: ReferenceConfig::default(),
+            coordinates: Coordinates::default(),
+            discriminator: DiscriminatorConfig::default(),
+            expectations: Expectations::default(),
+            rebase: RebaseConfig::default(),
             ridges: RidgesConfig::default(),
             step: Step::default(),
             step_size: StepSize::default(),

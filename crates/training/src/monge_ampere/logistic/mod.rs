@@ -15,15 +15,15 @@
 //! equal means under sampler and data, and there the logistic loss is log 4, however far the laws may still be apart: it certifies nothing, and
 //! the potential is chosen by the negative log-likelihood of held-out points.
 
+mod additive_step;
 mod config;
-mod discriminator;
 
-pub use config::{MongeAmpereLogisticConfig, Step};
+pub use config::{Coordinates, MongeAmpereLogisticConfig, Step};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use brenier_measure::expectation_maximization::Moments;
-use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream};
+use brenier_measure::{GaussianMixture, Points, Purpose, Stream};
 use brenier_model::TrainedSampler;
 use brenier_model::monge_ampere::{BrenierMap, Inversion, MapSampler, PushForward, RidgeSum, Ridges};
 use brenier_transport::{Cloud, Cost, exact};
@@ -31,9 +31,11 @@ use ndarray::{Array1, Array2, Axis, s};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use self::discriminator::LogisticRegression;
+use self::additive_step::AdditiveStep;
 use super::box_program;
+use super::inequality::{Regret, identity_gap};
 use super::iterates::{Best, Iterate, Iterates};
+use super::logistic_regression::{Accuracy, Class, LogisticRegression};
 use super::pool::{Inverted, Pool, RESOLVED};
 use super::reference::ReferenceConfig;
 use super::semi_dual::{self, Curvature, FeatureMeans};
@@ -83,6 +85,8 @@ const NOT_OPTIMAL: f64 = 0.01;
 pub struct MongeAmpereLogistic {
     config: MongeAmpereLogisticConfig,
     source: Source,
+    /// The law of the data, where it is known.
+    law: Option<GaussianMixture>,
     held_out: Points,
     seed: u64,
     /// Whether what comes before the first stage goes on.
@@ -113,6 +117,9 @@ pub struct MongeAmpereState {
     pool: Pool,
     /// The semi-dual after the last stage.
     semi_dual: Option<f64>,
+    /// Regret and bounds.
+    #[serde(default)]
+    regret: Regret,
     /// What the last stage said.
     #[serde(skip)]
     said: Scalars,
@@ -181,6 +188,8 @@ struct Setting {
 /// What a stage learnt: the step `η_k h_k` in coefficients.
 struct Learnt {
     step: Array1<f64>,
+    /// The constant of h, where it is an estimate of `log(ρ_k/e^{-f})`.
+    constant: Option<f64>,
     /// The logistic loss on points that were not fitted, where there is a discriminator.
     loss: Option<f64>,
 }
@@ -209,9 +218,9 @@ impl MongeAmpereLogistic {
         held_out: Points,
         seed: u64,
     ) -> Result<Self, TrainingError> {
-        let method = Self { config, source, held_out, seed, go_on: || true, warned: Mutex::default() };
-        let points = method.points();
-        let noise = method.noise(points.ncols());
+        let method = Self { config, source, law: None, held_out, seed, go_on: || true, warned: Mutex::default() };
+        let points = method.source.points(seed, FIRST);
+        let noise = method.source.noise();
         if let Some(column) = constant_column(&points, &noise) {
             return Err(TrainingError::ConstantColumn { column });
         }
@@ -225,6 +234,13 @@ impl MongeAmpereLogistic {
         Ok(method)
     }
 
+    /// The same, which knows the law of the data in their coordinates, and so the divergences of the flow.
+    #[must_use]
+    pub fn with_law(mut self, law: Option<GaussianMixture>) -> Self {
+        self.law = law;
+        self
+    }
+
     /// The same, which gives up what comes before the first stage as soon as it is told to.
     #[must_use]
     pub fn while_told(mut self, go_on: fn() -> bool) -> Self {
@@ -232,42 +248,9 @@ impl MongeAmpereLogistic {
         self
     }
 
-    /// The points of the data without their noise, or as many fresh draws as ridges take.
-    fn points(&self) -> Arc<Points> {
-        match &self.source {
-            Source::Rows { points, .. } => points.clone(),
-            Source::Fresh { .. } => {
-                let stream = Stream::new(self.seed, Purpose::Ridges);
-                Arc::new(self.source.sample(&stream, 1, 0..FIRST as u64))
-            }
-        }
-    }
-
-    /// The first of them with their noise, for ridges and the metric of the features.
-    fn first_points(&self) -> Points {
-        let points = self.points();
-        let first = points.slice(s![..points.nrows().min(FIRST), ..]).to_owned();
-        self.noise(first.ncols()).added_in(0, self.seed, first)
-    }
-
-    /// The noise that belongs to the data.
-    fn noise(&self, dim: usize) -> InstanceNoise {
-        match &self.source {
-            Source::Rows { noise, .. } => noise.clone(),
-            Source::Fresh { .. } => InstanceNoise {
-                sd: 0.0,
-                coordinates: brenier_measure::data::Standardization {
-                    shift: vec![0.0; dim],
-                    scale: vec![1.0; dim],
-                    whitening: None,
-                },
-            },
-        }
-    }
-
     fn setting(&self, state: &MongeAmpereState) -> Setting {
         let ridges = Arc::new(state.ridges.clone());
-        let points = self.first_points();
+        let points = self.source.first_points(self.seed, FIRST);
         let first = points.slice(s![..points.nrows().min(self.config.batch), ..]).to_owned();
         let rows = match &self.source {
             Source::Rows { points, noise } if noise.sd == 0.0 => Some(points.clone()),
@@ -283,21 +266,11 @@ impl MongeAmpereLogistic {
         }
     }
 
-    /// Points of the data for one stage: all of them where there are no others, else others at every stage.
-    fn data_of(&self, stage: u64) -> Points {
-        match &self.source {
-            Source::Rows { points, noise } => noise.added_in(stage, self.seed, points.as_ref().clone()),
-            Source::Fresh { .. } => {
-                self.source.sample(&Stream::new(self.seed, Purpose::Batch), stage, 0..self.config.fresh)
-            }
-        }
-    }
-
     /// One stage of Algorithm 1.
     fn stage(&self, state: &mut MongeAmpereState, setting: &Setting) -> Result<(), TrainingError> {
         let stage = state.step;
         let potential = self.potential(setting, &state.iterates.last);
-        let fresh = setting.rows.is_none().then(|| self.data_of(stage));
+        let fresh = setting.rows.is_none().then(|| self.source.of_stage(stage, self.seed, self.config.fresh));
         if let Some(points) = &fresh
             && stage > 0
         {
@@ -325,6 +298,29 @@ impl MongeAmpereLogistic {
         if taken.is_none() && (!self.config.step_size.is_adaptive() || state.refused >= MOST_REFUSED) {
             return Err(TrainingError::NoStep { step: stage, refused: state.refused });
         }
+        let constant = learnt.as_ref().and_then(|learnt| learnt.constant);
+        let mut told = Scalars::new();
+        if let Some(taken) = &taken {
+            let law = self.law.as_ref();
+            if let Some(constant) = constant {
+                let step = AdditiveStep {
+                    before: &potential,
+                    after: &taken.potential,
+                    step_size: taken.length * step_size,
+                    constant,
+                    reference: &setting.reference,
+                    pool: &state.pool,
+                    image: &taken.inverted.x,
+                    means: &state.data,
+                    data,
+                    fall: before - taken.value,
+                };
+                told = state.regret.told(step.inequality(law).as_ref(), law.is_some());
+            }
+            told.extend(law.map(|law| {
+                ("kl", additive_step::divergence(&taken.potential, &setting.reference, law, &taken.inverted.x))
+            }));
+        }
         let loss = learnt.and_then(|learnt| learnt.loss);
         let residual = taken.as_ref().map(|taken| taken.inverted.largest_residual());
         let (value, least) = taken.as_ref().map_or((before, least), |taken| (taken.value, taken.least_eigenvalue));
@@ -349,6 +345,9 @@ impl MongeAmpereLogistic {
         state.said.extend([("step_size", step_size), ("step_share", length), ("least_eigenvalue", least)]);
         state.said.extend(residual.map(|residual| ("inversion_residual", residual)));
         state.said.extend(gap.map(|gap| ("optimality_gap", gap)));
+        state.said.extend(told);
+        // What is no number has no line.
+        state.said.retain(|(_, value)| value.is_finite());
         Ok(())
     }
 
@@ -381,7 +380,7 @@ impl MongeAmpereLogistic {
                 let mut matrix = &setting.covariance / eta + &metric();
                 matrix.diag_mut().zip_mut_with(&scale, |entry, c| *entry += lambda * c / eta);
                 let step = box_program::minimize(&matrix, &(&sampler - &state.data.features), &bounds)?;
-                return Some(Learnt { step, loss: None });
+                return Some(Learnt { step, constant: None, loss: None });
             }
             Step::Logistic => Array2::from_diag(&(&scale * lambda)),
             Step::SemiImplicit => {
@@ -404,15 +403,27 @@ impl MongeAmpereLogistic {
         let of_data = part(data, &state.data.features, 0);
         let of_sampler = part(x, &sampler, 1);
         let lower = &bounds / eta;
-        let regression = LogisticRegression { data: &of_data, sampler: &of_sampler, penalty: &penalty, lower: &lower };
-        let found = regression.fit()?;
+        let even = |features: &Array2<f64>| Array1::from_elem(features.ncols(), 1.0 / features.ncols() as f64);
+        let (data_weights, sampler_weights) = (even(&of_data), even(&of_sampler));
+        let regression = LogisticRegression {
+            data: Class { features: &of_data, weights: &data_weights },
+            sampler: Class { features: &of_sampler, weights: &sampler_weights },
+            penalty: &penalty,
+            lower: &lower,
+        };
+        let found = regression.fit(Accuracy::OF_DRAWS)?;
         // Points that were not fitted: held-out ones, and the images of fresh draws of the reference.
         let stream = Stream::new(self.seed, Purpose::Pool);
         let fresh = setting.reference.even_draws(&stream, u64::MAX - state.step, UNSEEN);
         let fresh = state.pool.images(potential, &fresh).x;
-        let held_out = semi_dual::centred(ridges, &self.held_out, &centre);
-        let loss = found.loss(&held_out, &semi_dual::centred(ridges, &fresh, &centre));
-        Some(Learnt { step: found.weights * eta, loss: Some(loss) })
+        let [held_out, fresh] = [&self.held_out, &fresh].map(|points| semi_dual::centred(ridges, points, &centre));
+        let [held_out_weights, fresh_weights] = [even(&held_out), even(&fresh)];
+        let loss = found.loss(
+            &Class { features: &held_out, weights: &held_out_weights },
+            &Class { features: &fresh, weights: &fresh_weights },
+        );
+        let constant = Some(found.intercept - found.weights.dot(&centre));
+        Some(Learnt { step: found.weights * eta, constant, loss: Some(loss) })
     }
 
     /// `φ_k + η_k h_k`, shortened where the step size adapts until the semi-dual falls and all of the pool can be inverted.
@@ -494,22 +505,31 @@ impl Method for MongeAmpereLogistic {
 
     /// Chooses ridges, fits the reference, and starts from the identity.
     fn start(&self) -> Result<MongeAmpereState, TrainingError> {
-        let points = self.points();
-        let noise = self.noise(points.ncols());
+        let points = self.source.points(self.seed, FIRST);
+        let noise = self.source.noise();
         let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed, self.go_on)?;
-        let ridges = self.config.ridges.choose(&self.first_points(), self.seed);
+        let ridges = self.config.ridges.choose(&self.source.first_points(self.seed, FIRST), self.seed);
         let potential = RidgeSum::new(Arc::new(ridges.clone()), ridges.identity()).expect("curvatures of the identity");
         let mixture = reference.mixture()?;
         let data = match &self.source {
             Source::Rows { points, noise } if noise.sd == 0.0 => FeatureMeans::of(&ridges, points),
-            _ => FeatureMeans::of(&ridges, &self.data_of(0)),
+            _ => FeatureMeans::of(&ridges, &self.source.of_stage(0, self.seed, self.config.fresh)),
         };
         if !(data.half_square.is_finite() && data.features.iter().all(|mean| mean.is_finite())) {
             let value = data.half_square;
             return Err(TrainingError::Diverged { what: "mean of the features", value, step: 0, last_finite: None });
         }
+        // Only a regression estimates the log-ratio that the bounds speak of.
+        let regret = match self.config.step {
+            Step::Newton => Regret::default(),
+            Step::Logistic | Step::SemiImplicit => {
+                let y = Pool::draw(&self.config.pool, &mixture, &potential, self.seed).y;
+                Regret::new(identity_gap(&y, &self.source.of_stage(0, self.seed, self.config.fresh)))
+            }
+        };
         Ok(MongeAmpereState {
             step: 0,
+            regret,
             iterates: Iterates::new(ridges.identity()),
             step_size: self.config.step_size.at(0, self.config.stages),
             refused: 0,

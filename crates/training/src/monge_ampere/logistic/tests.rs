@@ -1,5 +1,5 @@
 use brenier_measure::data::Standardization;
-use brenier_measure::{Gaussian, targets};
+use brenier_measure::{Gaussian, Sample, targets};
 use serde_json::{Value, json};
 
 use super::*;
