@@ -159,3 +159,103 @@ fn init_makes_a_map_for_a_file() {
     place.train(&["check", text(&config)]).succeeds();
     assert!(workspace().join("configs/monge_ampere/ring.json").exists());
 }
+
+/// `train run` on a config of the theory with few stages and nodes.
+fn theory(place: &Workplace, target: &str, name: &str, more: &[&str]) -> crate::train::Outcome {
+    let config = workspace().join(format!("configs/monge_ampere/theory_{target}.json"));
+    let run = place.run(name);
+    let mut arguments = vec!["run", text(&config), "--run-dir", text(&run), "-q", "--set", "evaluation.count=200"];
+    arguments.extend(more);
+    place.train(&arguments)
+}
+
+const FEW_NODES: [&str; 4] =
+    ["--set", "method.monge_ampere_logistic.expectations.nodes=40", "--set", "output.checkpoint_every=3"];
+
+#[test]
+fn composed_stages_tell_of_the_theory_and_are_a_map() {
+    let place = Workplace::new();
+    let stages = ["--set", "method.monge_ampere_logistic.stages=30"];
+    theory(&place, "gaussian", "run", &[&FEW_NODES[..], &stages].concat()).succeeds();
+    let run = place.run("run");
+    for figure in ["map", "density", "samples", "loss", "convergence"] {
+        assert!(run.join(format!("figures/{figure}.png")).exists(), "no {figure}");
+    }
+    let (uvp, _) = metric(&run, "l2_uvp");
+    // Forty nodes an axis know the regression to about 1e-3.
+    assert!(uvp < 0.01, "{uvp} % of the known map");
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<_> = lines.iter().filter(|line| line["kl_before"].is_number()).collect();
+    let number = |line: &serde_json::Value, name: &str| line[name].as_f64().unwrap_or_else(|| panic!("no {name}"));
+    assert_eq!(lines.len(), 30);
+    for line in &lines {
+        assert!(number(line, "inequality_left") <= number(line, "inequality_right") + 1e-9, "{line}");
+        assert!(number(line, "kl_mean") <= number(line, "kl_mean_bound") + 1e-9, "{line}");
+    }
+    // Its samples and their way back.
+    let (samples, reference, back) = (place.path("s.csv"), place.path("y.csv"), place.path("x.csv"));
+    place.train(&["sample", text(&run), "--count", "100", "--out", text(&samples), "-q"]).succeeds();
+    place
+        .train(&["transport", text(&run), "--in", text(&samples), "--out", text(&reference), "--inverse", "-q"])
+        .succeeds();
+    place.train(&["transport", text(&run), "--in", text(&reference), "--out", text(&back), "-q"]).succeeds();
+    let (x, again) = (numbers(&samples), numbers(&back));
+    assert!(x.iter().flatten().zip(again.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-4));
+}
+
+#[test]
+fn composed_stages_that_are_killed_end_with_the_same_bits() {
+    let place = Workplace::new();
+    let mlp = r#"method.monge_ampere_logistic.discriminator={"mlp":{"width":8,"depth":2,"steps":5}}"#;
+    let keys = ["--set", mlp, "--set", "method.monge_ampere_logistic.coordinates=primal"];
+    let more = [
+        "--set",
+        "method.monge_ampere_logistic.step=logistic",
+        "--set",
+        "method.monge_ampere_logistic.stages=7",
+        "--set",
+        "method.monge_ampere_logistic.rebase.tolerance=1",
+        "--set",
+        "output.checkpoint_every=2",
+        "-q",
+    ];
+    let long = [&keys[..], &more].concat();
+    place.smoke(CONFIG, "whole", &[&long[..], &["--threads", "1"]].concat()).succeeds();
+    place.smoke(CONFIG, "stopped", &[&long[..], &["--max-steps", "3"]].concat()).fails(75);
+    let stopped = place.run("stopped");
+    place.train(&["resume", text(&stopped), "-q"]).succeeds();
+    let (stopped, whole) = (crate::train::results(&stopped), crate::train::results(&place.run("whole")));
+    // The stop itself left a checkpoint.
+    assert!(whole.iter().all(|(name, bytes)| stopped.get(name) == Some(bytes)));
+}
+
+#[test]
+fn a_step_that_folds_the_map_is_refused_and_the_map_before_it_is_kept() {
+    let place = Workplace::new();
+    let step = r#"method.monge_ampere_logistic.step_size={"constant":{"value":3}}"#;
+    let outcome = theory(&place, "gaussian", "run", &[&FEW_NODES[..], &["--set", step]].concat()).fails(3);
+    outcome.says("ψ_1 would not be convex").says("least eigenvalue");
+    let (run, samples) = (place.run("run"), place.path("s.csv"));
+    place.train(&["sample", text(&run), "--count", "10", "--out", text(&samples), "-q"]).succeeds();
+}
+
+#[test]
+fn choices_of_the_two_forms_that_do_not_go_together_are_refused() {
+    let place = Workplace::new();
+    let check = |config: &std::path::Path, sets: &[&str]| {
+        let mut arguments = vec!["check", text(config)];
+        let sets: Vec<String> = sets.iter().map(|set| format!("method.monge_ampere_logistic.{set}")).collect();
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        place.train(&arguments).fails(2)
+    };
+    let additive = smoke(CONFIG);
+    check(&additive, &[r#"expectations={"nodes":40}"#]).says("learnt from `samples`");
+    check(&additive, &[r#"discriminator={"mlp":{}}"#]).says("dual coordinates take `features` and `quadratic`");
+    check(&additive, &["coordinates=primal"]).says("take `logistic`");
+    let composed = workspace().join("configs/monge_ampere/theory_gaussian.json");
+    check(&composed, &["iterate=average"]).says("take `best` or `last`");
+    check(&composed, &["rebase.every=5"]).says("rebase.every");
+    check(&composed, &["step=newton"]).says("take `logistic`");
+    check(&composed, &[r#"discriminator={"mlp":{}}"#]).says("a perceptron is learnt from `samples`");
+}

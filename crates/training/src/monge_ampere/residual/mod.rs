@@ -56,6 +56,9 @@ const MLP: &str = "discriminator-";
 const SHORTER: f64 = 0.4;
 const SHORTENINGS: usize = 7;
 
+/// The share of its least eigenvalue that an adaptive step leaves to the Hessian: a map that has nearly folded has no next step.
+const KEPT: f64 = 0.3;
+
 /// So many stages one after the other that find no step end the training as diverged.
 const MOST_REFUSED: u64 = 8;
 
@@ -411,7 +414,7 @@ impl MongeAmpereResidual {
         Weighted::draws(class.points.select(ndarray::Axis(0), &rows[..self.config.batch]))
     }
 
-    /// The mirror step, shortened where the step size adapts until ψ is convex and the semi-dual falls.
+    /// The mirror step, shortened where the step size adapts until ψ is convex well enough and the semi-dual falls.
     ///
     /// # Errors
     ///
@@ -428,6 +431,10 @@ impl MongeAmpereResidual {
         let is_adaptive = self.config.step_size.is_adaptive();
         let (y, data) = (measured(y), measured(data));
         let laws = self.law.as_ref().map(|law| Laws { target: law, comparison: law });
+        let least_before = match &state.potential {
+            Potential::Dual(phi) => least_eigenvalue(phi),
+            Potential::Primal(_) => Curvature::of(before.potential(), &y.points).least_eigenvalue(usize::MAX),
+        };
         let mut length = 1.0;
         let mut least = f64::NAN;
         for _ in 0..if is_adaptive { SHORTENINGS } else { 1 } {
@@ -439,7 +446,7 @@ impl MongeAmpereResidual {
                 (_, Some(map)) => Curvature::of(map.potential(), &y.points).least_eigenvalue(usize::MAX),
                 _ => f64::NAN,
             };
-            if let (true, Some(map)) = (least > 0.0, map) {
+            if let (true, Some(map)) = (least > 0.0 && !(is_adaptive && least < KEPT * least_before), map) {
                 let least_curvature = match &potential {
                     // That of ψ is one over the largest of φ.
                     Potential::Dual(phi) => phi.conjugate().map_or(f64::NAN, |psi| least_eigenvalue(&psi)),
