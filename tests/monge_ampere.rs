@@ -235,7 +235,7 @@ fn a_step_that_folds_the_map_is_refused_and_the_map_before_it_is_kept() {
     let place = Workplace::new();
     let step = r#"method.monge_ampere_logistic.step_size={"constant":{"value":3}}"#;
     let outcome = theory(&place, "gaussian", "run", &[&FEW_NODES[..], &["--set", step]].concat()).fails(3);
-    outcome.says("ψ_1 would not be convex").says("least eigenvalue");
+    outcome.says("the potential of stage 1 would not be convex").says("least eigenvalue");
     let (run, samples) = (place.run("run"), place.path("s.csv"));
     place.train(&["sample", text(&run), "--count", "10", "--out", text(&samples), "-q"]).succeeds();
 }

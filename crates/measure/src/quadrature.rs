@@ -31,7 +31,8 @@ pub fn gauss_legendre(n: usize) -> Vec<(f64, f64)> {
 /// Nodes and weights of the standard normal law, exact for polynomials of degree `2n - 1`; nodes ascend, weights have sum 1.
 ///
 /// Golub and Welsch (1969): the nodes are the eigenvalues of the Jacobi matrix. A Newton step and the weights `1/(n p_{n-1}²)`
-/// come from the recurrence of the orthonormal polynomials, `√(k+1) p_{k+1} = x p_k - √k p_{k-1}`, in which far nodes keep their digits.
+/// come from the recurrence of the orthonormal polynomials, `√(k+1) p_{k+1} = x p_k - √k p_{k-1}`, in which far nodes keep their digits;
+/// it overflows beyond some 500 nodes.
 pub fn gauss_hermite(n: usize) -> Vec<(f64, f64)> {
     let entry = |(i, j): (usize, usize)| if i.abs_diff(j) == 1 { (i.max(j) as f64).sqrt() } else { 0.0 };
     let spectrum = symmetric_eigen(&Array2::from_shape_fn((n, n), entry)).expect("finite entries");

@@ -95,7 +95,7 @@ pub enum TrainingError {
     },
     /// A step after which the potential has no map.
     #[error(
-        "ψ_{step} would not be convex: after a step of η = {step_size} the least eigenvalue of the Hessian of the potential is {eigenvalue}"
+        "the potential of stage {step} would not be convex: after a step of η = {step_size:e} the least eigenvalue of its Hessian is {eigenvalue}"
     )]
     LostConvexity {
         /// The stage that the potential is of.

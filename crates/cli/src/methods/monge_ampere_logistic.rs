@@ -1,7 +1,7 @@
 //! Algorithm 1 of the parabolic Monge-Ampère equation: from its section of a config to a method, and from a checkpoint to a map.
 
 use brenier_measure::GaussianMixture;
-use brenier_model::TrainedSampler;
+use brenier_model::{Activation, TrainedSampler};
 use brenier_training::monge_ampere::logistic::{Coordinates, MongeAmpereState, Step};
 use brenier_training::monge_ampere::reference::ReferenceConfig;
 use brenier_training::monge_ampere::residual::{DiscriminatorConfig, MongeAmpereResidual, ResidualState};
@@ -80,6 +80,14 @@ impl Wiring for MongeAmpereLogisticConfig {
         }
         if matches!(self.discriminator, DiscriminatorConfig::Mlp(_)) && self.expectations != Expectations::Samples {
             report("expectations", "a perceptron is learnt from `samples`");
+        }
+        if let DiscriminatorConfig::Mlp(mlp) = &self.discriminator
+            && mlp.activation == Activation::Relu
+        {
+            report(
+                "discriminator.mlp.activation",
+                "`relu` has a kink, and the map moves by second derivatives of h; take `silu`",
+            );
         }
         if self.step != Step::Logistic {
             report(

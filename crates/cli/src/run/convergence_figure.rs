@@ -5,17 +5,23 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 
-/// The right side: where h is learnt, with what it lacks of the log-ratio.
-const RIGHT: &str = "right side, with the error of h";
-
-/// The lines: a name, the scalar, and what it is called where the density of the target is not known.
-const LINES: [(&str, &str, &str); 5] = [
-    ("KL(ρ_k | target), left side", "kl_before", "kl_before_estimate"),
-    (RIGHT, "inequality_right", "inequality_right_estimate"),
-    ("mean over stages", "kl_mean", "kl_mean_estimate"),
-    ("mean over the later half", "kl_tail_mean", "kl_tail_mean_estimate"),
-    ("bound on the mean", "kl_mean_bound", "kl_mean_bound_estimate"),
+/// The lines: a name, the scalars that are added, and what they are called where they are estimates.
+const LINES: [(&str, &[&str], &[&str]); 7] = [
+    ("KL(ρ_k | target), left side", &["kl_before"], &["kl_before_estimate"]),
+    ("right side", &["inequality_right"], &["inequality_right_estimate"]),
+    (
+        "right side, with the error of h",
+        &["inequality_right", "discriminator_error"],
+        &["inequality_right_estimate", "discriminator_error"],
+    ),
+    ("mean over stages", &["kl_mean"], &["kl_mean_estimate"]),
+    ("mean over the later half", &["kl_tail_mean"], &["kl_tail_mean_estimate"]),
+    ("of the mean potential", &["kl_of_mean"], &["kl_of_mean_estimate"]),
+    ("bound on the mean", &["kl_mean_bound"], &["kl_mean_bound_estimate"]),
 ];
+
+/// A learnt h is not the log-ratio by so much.
+const NOT_EXACT: f64 = 1e-9;
 
 /// The figure of the lines of metrics.jsonl, on logarithmic axes; `None` where they tell of no divergence.
 ///
@@ -23,22 +29,21 @@ const LINES: [(&str, &str, &str); 5] = [
 ///
 /// A figure that cannot be drawn.
 pub fn convergence_figure(metrics: &[Map<String, Value>]) -> Result<Option<Vec<u8>>, Error> {
-    let column = |name: &str| -> Vec<(f64, f64)> {
-        let error = |line: &Map<String, Value>| match name {
-            "inequality_right" => line.get("discriminator_error").and_then(Value::as_f64).unwrap_or(0.0),
-            _ => 0.0,
-        };
-        let point =
-            |line: &Map<String, Value>| Some((line.get("step")?.as_f64()?, line.get(name)?.as_f64()? + error(line)));
+    let number = |line: &Map<String, Value>, name: &str| line.get(name).and_then(Value::as_f64);
+    let column = |names: &[&str]| -> Vec<(f64, f64)> {
+        let sum = |line: &Map<String, Value>| names.iter().map(|name| number(line, name)).sum::<Option<f64>>();
+        let point = |line: &Map<String, Value>| Some((number(line, "step")?, sum(line)?));
         metrics.iter().filter_map(point).filter(|&(_, value)| value > 0.0).collect()
     };
+    let is_learnt = column(&["discriminator_error"]).iter().any(|&(_, error)| error > NOT_EXACT);
     let found: Vec<(String, Vec<(f64, f64)>)> = LINES
         .iter()
+        .filter(|(_, names, _)| names.len() == 1 || is_learnt)
         .map(|&(name, exact, estimate)| {
             let known = column(exact);
-            let points = if known.is_empty() { column(estimate) } else { known };
+            let (points, label) = if known.is_empty() { (column(estimate), " (estimate)") } else { (known, "") };
             let slope = slope(&points).map_or_else(String::new, |slope| format!(", slope {slope:.2}"));
-            (format!("{name}{slope}"), points)
+            (format!("{name}{label}{slope}"), points)
         })
         .collect();
     if found[0].1.len() < 2 {

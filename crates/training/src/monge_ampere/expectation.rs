@@ -14,11 +14,12 @@ pub enum Expectations {
     Samples,
     /// So many Gauss-Hermite nodes an axis of every component: where reference and target are mixtures of Gaussians in at most three
     /// dimensions. No sampling error is left.
-    Nodes(#[schemars(range(min = 2, max = 1000))] usize),
+    Nodes(#[schemars(range(min = 2, max = 400))] usize),
 }
 
-/// The largest dimension of a quadrature.
+/// The largest dimension of a quadrature, and the most nodes that are looked at.
 pub const MOST_AXES: usize = 3;
+pub const MOST_NODES: usize = 20_000_000;
 
 /// Points with weights that stand for a law.
 #[derive(Debug, Clone)]

@@ -204,11 +204,15 @@ impl Regret {
             *bound += from_gap.max(0.0) + stage.price() + stage.discriminator_error().max(0.0);
             *gap -= stage.fall;
         }
-        self.inverse_step = inverse_step;
+        if self.bound.iter().chain(&self.gap).chain([&inverse_step]).any(|number| !number.is_finite()) {
+            (self.bound, self.gap) = (None, None);
+        }
+        self.inverse_step = if inverse_step.is_finite() { inverse_step } else { 0.0 };
     }
 
-    /// Takes a stage, and says what is known of it and of all so far; `is_exact` where the divergences are no estimates.
-    pub fn told(&mut self, stage: Option<&Inequality>, is_exact: bool) -> Scalars {
+    /// Takes a stage, and says what is known of it and of all so far: `is_exact` where the divergences are no estimates, `by_density` where
+    /// they are by the density of the target and not by h.
+    pub fn told(&mut self, stage: Option<&Inequality>, is_exact: bool, by_density: bool) -> Scalars {
         self.push(stage);
         let Some(stage) = stage else { return Scalars::new() };
         let name = |exact: &'static str, estimate: &'static str| if is_exact { exact } else { estimate };
@@ -218,7 +222,9 @@ impl Regret {
             (name("inequality_left", "inequality_left_estimate"), Some(stage.left())),
             (name("inequality_right", "inequality_right_estimate"), Some(stage.right())),
             ("inequality_excess", Some(stage.excess)),
-            ("discriminator_error", is_exact.then(|| stage.discriminator_error())),
+            ("kl_before_se", (!is_exact && by_density).then_some(stage.kl.std_error)),
+            ("reverse_kl_before_se", (!is_exact && by_density).then_some(stage.reverse_kl.std_error)),
+            ("discriminator_error", by_density.then(|| stage.discriminator_error())),
             (name("regret", "regret_estimate"), Some(self.sum())),
             (name("kl_mean", "kl_mean_estimate"), self.mean()),
             (name("kl_tail_mean", "kl_tail_mean_estimate"), self.tail_mean()),

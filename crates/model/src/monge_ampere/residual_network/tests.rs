@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2, array};
 
 use super::*;
 use crate::activation::Activation;
-use crate::monge_ampere::{Mlp, RidgeFunction, Ridges};
+use crate::monge_ampere::{Inversion, Mlp, RidgeFunction, Ridges};
 
 fn normals(n: usize, d: usize, seed: u64) -> Points {
     let stream = Stream::new(seed, Purpose::Batch);
@@ -211,4 +211,21 @@ fn a_fifth_stage_is_refused_with_what_to_do_instead() {
         "5 stages are too many to compose exactly: each of them multiplies the cost of the next, and 4 is the limit. Fit the stack \
          into one potential every few stages (`rebase.every`), or take `coordinates: \"dual\"`, where stages add up"
     );
+}
+
+#[test]
+fn a_step_in_primal_and_in_dual_coordinates_differ_by_its_square() {
+    let device = Device::flex();
+    let identity = || ResidualNetwork::new(SmoothFunction::Quadratic(Quadratic::identity(2)));
+    let h = || SmoothFunction::Mlp(mlp(2, 3, DType::F64, &device));
+    let y = normals(40, 2, 5);
+    let difference = |eta: f64| {
+        let psi = identity().with_stage(eta, h()).unwrap();
+        // φ = ½|x|² + ηh.
+        let phi = identity().with_stage(-eta, h()).unwrap();
+        let inverse = Inversion { tolerance: 1e-13, steps: 100 }.solve(&phi, &y, &y).points;
+        largest(psi.gradient(tensor(&y, DType::F64, &device)) - tensor(&inverse, DType::F64, &device))
+    };
+    let order = (difference(0.04) / difference(0.02)).log2();
+    assert!((order - 2.0).abs() < 0.15, "{order}");
 }

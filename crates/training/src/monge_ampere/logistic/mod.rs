@@ -64,10 +64,10 @@ const EIGENVALUES: usize = 1000;
 const STARTS: usize = 1024;
 
 /// Points that ridges and the metric of the features are computed from.
-const FIRST: usize = 20_000;
+pub(super) const FIRST: usize = 20_000;
 
 /// The most coefficients: matrices of their square are formed, 0.8 GB each at this number.
-const MOST_COEFFICIENTS: usize = 10_000;
+pub(super) const MOST_COEFFICIENTS: usize = 10_000;
 
 /// Draws of the reference whose images tell the logistic loss.
 const UNSEEN: usize = 1000;
@@ -315,10 +315,10 @@ impl MongeAmpereLogistic {
                     data,
                     fall: before - taken.value,
                 };
-                told = state.regret.told(step.inequality(law).as_ref(), law.is_some());
+                told = state.regret.told(step.inequality(law).as_ref(), false, law.is_some());
             }
             told.extend(law.map(|law| {
-                ("kl", additive_step::divergence(&taken.potential, &setting.reference, law, &taken.inverted.x))
+                ("kl_estimate", additive_step::divergence(&taken.potential, &setting.reference, law, &taken.inverted.x))
             }));
         }
         let loss = learnt.and_then(|learnt| learnt.loss);
@@ -596,7 +596,7 @@ impl Method for MongeAmpereLogistic {
 }
 
 /// The first column that does not vary, noise included.
-fn constant_column(points: &Points, noise: &InstanceNoise) -> Option<usize> {
+pub(super) fn constant_column(points: &Points, noise: &InstanceNoise) -> Option<usize> {
     let varies = |column: ndarray::ArrayView1<f64>| column.iter().any(|&x| x != column[0]);
     let noise = noise.covariance();
     let has_noise = |j: usize| noise.as_ref().is_some_and(|covariance| covariance[[j, j]] > 0.0);

@@ -179,13 +179,14 @@ impl MlpFit<'_> {
     /// A loss that is no longer finite.
     pub fn run(&self, state: &mut TrainingState<Mlp>, stage: u64) -> Result<Learnt, TrainingError> {
         let device = Device::flex().autodiff();
-        let mut losses = 0.0;
-        fit(self, &self.config.fit(stage + 1), state, &device, false, |_, report| {
-            losses += report.loss;
-            Ok(Flow::Continue)
-        })?;
+        fit(self, &self.config.fit(stage + 1), state, &device, false, |_, _| Ok(Flow::Continue))?;
         let function = SmoothFunction::Mlp(state.model.clone().valid().cast(DType::F64));
-        Ok(Learnt { function, loss: losses / self.config.steps as f64 })
+        let mean = |points: &Points, sign: f64| -> f64 {
+            let h = function.value(to_tensor(points, DType::F64, &Device::flex()));
+            (-activation::log_sigmoid(h * -sign)).mean().into_scalar()
+        };
+        let loss = mean(self.data, 1.0) + mean(self.sampler, -1.0);
+        Ok(Learnt { function, loss })
     }
 }
 

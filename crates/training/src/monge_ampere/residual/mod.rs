@@ -35,10 +35,11 @@ use tracing::warn;
 pub use self::discriminator::{DiscriminatorConfig, MlpConfig};
 use self::discriminator::{Learnt, MlpFit};
 pub use self::rebase::RebaseConfig;
-use super::expectation::{Expectations, MOST_AXES, Weighted};
+use super::expectation::{Expectations, MOST_AXES, MOST_NODES, Weighted};
 use super::inequality::{self, Inequality, Laws, Regret, gaussian_gap};
 use super::iterates::Iterate;
-use super::logistic::{Coordinates, MongeAmpereLogisticConfig};
+use super::logistic::{Coordinates, FIRST, MOST_COEFFICIENTS, MongeAmpereLogisticConfig, constant_column};
+use super::reference::ReferenceConfig;
 use super::semi_dual::Curvature;
 use crate::error::TrainingError;
 use crate::fit::Flow;
@@ -64,9 +65,6 @@ const MOST_REFUSED: u64 = 8;
 
 /// Points of the reference from which inversions start.
 const STARTS: usize = 1024;
-
-/// Points that ridges are computed from.
-const FIRST: usize = 20_000;
 
 /// Held-out points whose likelihood is asked for.
 const JUDGED: usize = 1000;
@@ -145,6 +143,45 @@ struct Best {
     potential: Potential,
 }
 
+/// A sum of potentials.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sum {
+    sum: Option<Quadratic>,
+    count: u64,
+}
+
+impl Sum {
+    fn push(&mut self, potential: &Quadratic) {
+        self.sum = Some(self.sum.as_ref().map_or_else(|| potential.clone(), |sum| sum.plus(potential, 1.0)));
+        self.count += 1;
+    }
+
+    fn mean(&self) -> Option<Quadratic> {
+        let sum = self.sum.as_ref()?;
+        Some(sum.plus(sum, 1.0 / self.count as f64 - 1.0))
+    }
+}
+
+/// Sums over all stages, and over the later ones: from half of the last power of two on, which are between a half and three quarters.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Means {
+    all: Sum,
+    later: Sum,
+    /// Since the last power of two.
+    next: Sum,
+}
+
+impl Means {
+    fn push(&mut self, potential: &Quadratic) {
+        if self.all.count.is_power_of_two() {
+            self.later = std::mem::take(&mut self.next);
+        }
+        [&mut self.all, &mut self.later, &mut self.next].into_iter().for_each(|sum| sum.push(potential));
+    }
+}
+
 /// How far the flow has come.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -165,6 +202,8 @@ pub struct ResidualState {
     refused: u64,
     /// Regret and bounds.
     regret: Regret,
+    /// Means of the potentials, where they are quadratics: those are potentials too.
+    means: Means,
     /// The misfit of the last re-basing.
     misfit: Option<f64>,
     /// Whether a misfit ended the flow.
@@ -234,6 +273,8 @@ struct Setting {
     of_reference: Option<Arc<Ridges>>,
     /// The law of the data, as a Gaussian.
     gaussian: Option<Gaussian>,
+    /// Nodes of the reference and of the data, the same at every stage.
+    nodes: Option<(Weighted, Weighted)>,
 }
 
 /// A step that was taken.
@@ -263,12 +304,21 @@ impl MongeAmpereResidual {
         let d = source.dim();
         if d > LARGEST_JACOBIAN {
             return Err(TrainingError::Choice {
-                what: format!("composed stages take up to {LARGEST_JACOBIAN} dimensions, and the data have {d}"),
+                what: format!(
+                    "composed stages, and quadratics, take up to {LARGEST_JACOBIAN} dimensions, and the data have {d}"
+                ),
                 cure: "take `coordinates: \"dual\"` with the discriminator `features`",
             });
         }
         let method = Self { config, source, law, held_out, seed, go_on: || true, warned: Mutex::default() };
-        if let Expectations::Nodes(_) = method.config.expectations {
+        if let Some(column) = constant_column(&method.source.points(seed, FIRST), &method.source.noise()) {
+            return Err(TrainingError::ConstantColumn { column });
+        }
+        let coefficients = method.config.ridges.most_coefficients(d);
+        if method.config.discriminator != DiscriminatorConfig::Quadratic && coefficients > MOST_COEFFICIENTS {
+            return Err(TrainingError::TooManyCoefficients { count: coefficients, most: MOST_COEFFICIENTS });
+        }
+        if let Expectations::Nodes(count) = method.config.expectations {
             if d > MOST_AXES {
                 return Err(TrainingError::Choice {
                     what: format!("nodes fill up to {MOST_AXES} dimensions, and the data have {d}"),
@@ -281,8 +331,16 @@ impl MongeAmpereResidual {
                     cure: "take `expectations: \"samples\"`",
                 });
             }
+            if count.saturating_pow(d as u32) > MOST_NODES {
+                return Err(TrainingError::Choice {
+                    what: format!("{count} nodes an axis are {count}^{d} in all, and at most {MOST_NODES} are taken"),
+                    cure: "lower `expectations.nodes`",
+                });
+            }
         }
-        method.reference()?;
+        if !matches!(method.config.reference, ReferenceConfig::FittedMixture(_)) {
+            method.reference()?;
+        }
         Ok(method)
     }
 
@@ -299,15 +357,12 @@ impl MongeAmpereResidual {
     }
 
     /// Points of the reference and of the data for one stage.
-    fn expectations(&self, stage: u64, reference: &GaussianMixture) -> (Weighted, Weighted) {
-        match (self.config.expectations, &self.law) {
-            (Expectations::Nodes(count), Some(law)) => (Weighted::nodes(reference, count), Weighted::nodes(law, count)),
-            _ => {
-                let stream = Stream::new(self.seed, Purpose::Pool);
-                let y = reference.even_draws(&stream, stage, self.config.pool.size);
-                (Weighted::draws(y), Weighted::draws(self.source.of_stage(stage, self.seed, self.config.fresh)))
-            }
-        }
+    fn expectations(&self, stage: u64, setting: &Setting) -> (Weighted, Weighted) {
+        setting.nodes.clone().unwrap_or_else(|| {
+            let stream = Stream::new(self.seed, Purpose::Pool);
+            let y = setting.reference.even_draws(&stream, stage, self.config.pool.size);
+            (Weighted::draws(y), Weighted::draws(self.source.of_stage(stage, self.seed, self.config.fresh)))
+        })
     }
 
     fn setting(&self, state: &ResidualState) -> Setting {
@@ -323,13 +378,19 @@ impl MongeAmpereResidual {
             .then(|| self.config.ridges.choose(&both(), self.seed));
         let of_reference = (!is_quadratic).then(|| Arc::new(self.config.ridges.choose(&draws(), self.seed)));
         let gaussian = self.law.as_ref().and_then(as_gaussian);
-        Setting { of_data, of_reference, gaussian, reference }
+        let nodes = match (self.config.expectations, &self.law) {
+            (Expectations::Nodes(count), Some(law)) => {
+                Some((Weighted::nodes(&reference, count), Weighted::nodes(law, count)))
+            }
+            _ => None,
+        };
+        Setting { of_data, of_reference, gaussian, nodes, reference }
     }
 
     /// One stage of Algorithm 1.
     fn stage(&self, state: &mut ResidualState, setting: &Setting) -> Result<(), TrainingError> {
         let stage = state.step;
-        let (y, data) = self.expectations(stage, &setting.reference);
+        let (y, data) = self.expectations(stage, setting);
         let psi = state.potential.psi().expect("convex at every stage");
         let map = primal_map(psi, &setting.reference);
         // Sampling step: x' = ∇ψ_k(y).
@@ -347,19 +408,15 @@ impl MongeAmpereResidual {
         let length = taken.as_ref().map_or(0.0, |taken| taken.length);
         if let Some(Taken { potential, map, least_eigenvalue, inequality, .. }) = taken {
             said.push(("least_eigenvalue", least_eigenvalue));
-            said.extend(state.regret.told(inequality.as_ref(), self.law.is_some()));
+            let is_exact = setting.nodes.is_some();
+            said.extend(state.regret.told(inequality.as_ref(), is_exact, self.law.is_some()));
             state.potential = potential;
-            if let Some(law) = &self.law {
-                // KL(ρ_{k+1} | e^{-f}) of the law as it stands.
-                let images = map.to_data(&y.points).points;
-                let own = map.log_density_above(&y.points);
-                let ratios = inequality::difference(&own, &inequality::log_density(law, &images));
-                said.push(("kl", y.mean(&ratios).value));
-            }
             self.rebase(state, setting, &map, &y, &data)?;
+            said.extend(self.divergences(state, setting, &y)?);
         }
-        if let Some(gap) = self.known_gap(state, setting).or(state.regret.gap()) {
-            said.push(("bregman_gap", gap));
+        match self.known_gap(state, setting) {
+            Some(gap) => said.push(("bregman_gap", gap)),
+            None => said.extend(state.regret.gap().map(|gap| ("bregman_gap_estimate", gap))),
         }
         if let Some(misfit) = state.misfit {
             said.push(("misfit", misfit));
@@ -429,9 +486,10 @@ impl MongeAmpereResidual {
         data: &Weighted,
     ) -> Result<Option<Taken>, TrainingError> {
         let is_adaptive = self.config.step_size.is_adaptive();
-        let (y, data) = (measured(y), measured(data));
+        let (few, data) = (measured(y), measured(data));
         let laws = self.law.as_ref().map(|law| Laws { target: law, comparison: law });
         let least_before = match &state.potential {
+            _ if !is_adaptive => f64::NAN,
             Potential::Dual(phi) => least_eigenvalue(phi),
             Potential::Primal(_) => Curvature::of(before.potential(), &y.points).least_eigenvalue(usize::MAX),
         };
@@ -453,7 +511,7 @@ impl MongeAmpereResidual {
                     Potential::Primal(_) => least,
                 };
                 let step = inequality::Step { before, after: &map, discriminator: h, step_size, least_curvature };
-                let inequality = step.inequality(&y, &data, laws);
+                let inequality = step.inequality(&few, &data, laws);
                 let falls = inequality.as_ref().is_some_and(|inequality| inequality.fall > -1e-9);
                 if !is_adaptive || falls {
                     return Ok(Some(Taken {
@@ -472,6 +530,42 @@ impl MongeAmpereResidual {
             return Ok(None);
         }
         Err(TrainingError::LostConvexity { step: state.step + 1, step_size: state.step_size, eigenvalue: least })
+    }
+
+    /// `KL(ρ_{k+1} | e^{-f})` of the law as it stands, and of the laws of mean potentials, where the density of the target is known.
+    ///
+    /// # Errors
+    ///
+    /// A potential that is not convex at one of the points.
+    fn divergences(
+        &self,
+        state: &mut ResidualState,
+        setting: &Setting,
+        y: &Weighted,
+    ) -> Result<Scalars, TrainingError> {
+        let Some(law) = &self.law else { return Ok(Scalars::new()) };
+        let is_exact = setting.nodes.is_some();
+        let name = |exact: &'static str, estimate: &'static str| if is_exact { exact } else { estimate };
+        let of = |psi: ResidualNetwork| divergence(&primal_map(psi, &setting.reference), law, y);
+        let psi = state.potential.psi().expect("convex at every stage");
+        let quadratic = psi.as_quadratic();
+        let divergence = of(psi);
+        if !divergence.is_finite() {
+            let (value, step) = (divergence, state.step);
+            return Err(TrainingError::Diverged { what: "divergence", value, step, last_finite: None });
+        }
+        let mut told = vec![(name("kl", "kl_estimate"), divergence)];
+        if let Some(quadratic) = quadratic {
+            state.means.push(&quadratic);
+            for (name, mean) in [
+                (name("kl_of_mean", "kl_of_mean_estimate"), &state.means.all),
+                (name("kl_of_tail_mean", "kl_of_tail_mean_estimate"), &state.means.later),
+            ] {
+                let mean = mean.mean().expect("a stage was just taken");
+                told.push((name, of(ResidualNetwork::new(SmoothFunction::Quadratic(mean)))));
+            }
+        }
+        Ok(told)
     }
 
     /// Fits the stack into one potential where it is high enough.
@@ -497,7 +591,7 @@ impl MongeAmpereResidual {
         };
         let count = self.config.rebase.points;
         let ridges = setting.of_reference.as_ref().expect("chosen for these discriminators");
-        let fitted = rebase::nearest(ridges, network, &draws(2 * state.step + 1, count), self.config.rebase.steps);
+        let fitted = rebase::nearest(ridges, network, &draws(2 * state.step + 2, count), self.config.rebase.steps);
         let diverged = TrainingError::Diverged {
             what: "re-based potential",
             value: f64::NAN,
@@ -505,7 +599,7 @@ impl MongeAmpereResidual {
             last_finite: None,
         };
         let fitted = fitted.ok_or(diverged)?;
-        let misfit = rebase::misfit(network, &fitted, &draws(2 * state.step + 2, count.div_ceil(4)));
+        let misfit = rebase::misfit(network, &fitted, &draws(2 * state.step + 3, count.div_ceil(4)));
         state.misfit = Some(misfit);
         let tolerance = self.config.rebase.tolerance;
         if misfit.is_nan() || misfit > tolerance {
@@ -565,6 +659,12 @@ impl MongeAmpereResidual {
     }
 }
 
+/// `KL(ρ | e^{-f})` of the law of a map, over points y of the reference.
+fn divergence(map: &PrimalMap, law: &GaussianMixture, y: &Weighted) -> f64 {
+    let target = inequality::log_density(law, &map.to_data(&y.points).points);
+    y.mean(&inequality::difference(&map.log_density_above(&y.points), &target)).value
+}
+
 /// Not too many draws, all nodes.
 fn measured(class: &Weighted) -> Weighted {
     let n = class.points.nrows();
@@ -614,6 +714,7 @@ impl Method for MongeAmpereResidual {
             step_size: self.config.step_size.at(0, self.config.stages),
             refused: 0,
             regret: Regret::default(),
+            means: Means::default(),
             misfit: None,
             is_over: false,
             mlp,
