@@ -9,8 +9,9 @@ use crate::monge_ampere::inequality::{Inequality, difference, log_density};
 use crate::monge_ampere::pool::Pool;
 use crate::monge_ampere::semi_dual::{Curvature, FeatureMeans};
 
-/// Points on each side at which densities and forces are asked for.
-const MEASURED: usize = 8000;
+/// Points on each side at which forces are asked for, and those at which densities are, whose tails are heavy.
+const MEASURED: usize = 1000;
+const WITH_DENSITY: usize = 8000;
 
 /// A step `φ_{k+1} = φ_k + η_k h_k`.
 pub struct AdditiveStep<'a> {
@@ -46,7 +47,8 @@ impl AdditiveStep<'_> {
         let weights = Array1::from_iter(moved.map(|(after, before)| (after - before) / self.step_size));
         let of_sampler = FeatureMeans::of(ridges, &self.pool.x).features.dot(&weights) + self.constant;
         let of_data = self.means.features.dot(&weights) + self.constant;
-        let (x, data) = (first(&self.pool.x), first(self.data));
+        let most = if law.is_some() { WITH_DENSITY } else { MEASURED };
+        let (x, data) = (first(&self.pool.x, most), first(self.data, most));
         let (kl, reverse_kl) = match law {
             None => (exactly(of_sampler), exactly(-of_data)),
             Some(law) => {
@@ -63,7 +65,8 @@ impl AdditiveStep<'_> {
         let slopes = to_points(h.gradient(to_tensor(&data, DType::F64, &Device::flex())));
         let forces = Curvature::of(self.before, &data).solve(&slopes);
         let force = forces.iter().map(|force| force * force).sum::<f64>() / data.nrows() as f64;
-        let least_curvature = 1.0 / Curvature::of(self.after, &first(self.image)).largest_eigenvalue(MEASURED);
+        let least_curvature =
+            1.0 / Curvature::of(self.after, &first(self.image, MEASURED)).largest_eigenvalue(MEASURED);
         let price = self.step_size * force / (2.0 * least_curvature);
         let inequality = Inequality {
             step_size: self.step_size,
@@ -82,7 +85,7 @@ impl AdditiveStep<'_> {
 
 /// `KL(ρ | e^{-f})` by points x of ρ.
 pub fn divergence(potential: &RidgeSum, reference: &GaussianMixture, law: &GaussianMixture, x: &Points) -> f64 {
-    Estimate::mean(log_ratios(potential, reference, law, &first(x))).value
+    Estimate::mean(log_ratios(potential, reference, law, &first(x, WITH_DENSITY))).value
 }
 
 /// `log(ρ/e^{-f})` at points x, `log ρ = -g(∇φ) + log det ∇²φ`.
@@ -97,6 +100,6 @@ fn exactly(value: f64) -> Estimate {
     Estimate { value, std_error: 0.0 }
 }
 
-fn first(points: &Points) -> Points {
-    points.slice(s![..points.nrows().min(MEASURED), ..]).to_owned()
+fn first(points: &Points, most: usize) -> Points {
+    points.slice(s![..points.nrows().min(most), ..]).to_owned()
 }
