@@ -14,9 +14,9 @@ const LINES: [(&str, &[&str], &[&str]); 7] = [
         &["inequality_right", "discriminator_error"],
         &["inequality_right_estimate", "discriminator_error"],
     ),
-    ("mean over stages", &["kl_mean"], &["kl_mean_estimate"]),
-    ("mean over the later half", &["kl_tail_mean"], &["kl_tail_mean_estimate"]),
-    ("of the mean potential", &["kl_of_mean"], &["kl_of_mean_estimate"]),
+    ("its mean over stages", &["kl_mean"], &["kl_mean_estimate"]),
+    ("its later half", &["kl_tail_mean"], &["kl_tail_mean_estimate"]),
+    ("that of the mean potential", &["kl_of_mean"], &["kl_of_mean_estimate"]),
     ("bound on the mean", &["kl_mean_bound"], &["kl_mean_bound_estimate"]),
 ];
 
@@ -41,16 +41,20 @@ pub fn convergence_figure(metrics: &[Map<String, Value>]) -> Result<Option<Vec<u
         .filter(|(_, names, _)| names.len() == 1 || is_learnt)
         .map(|&(name, exact, estimate)| {
             let known = column(exact);
-            let (points, label) = if known.is_empty() { (column(estimate), " (estimate)") } else { (known, "") };
+            let points = if known.is_empty() { column(estimate) } else { known };
             let slope = slope(&points).map_or_else(String::new, |slope| format!(", slope {slope:.2}"));
-            (format!("{name}{label}{slope}"), points)
+            (format!("{name}{slope}"), points)
         })
         .collect();
     if found[0].1.len() < 2 {
         return Ok(None);
     }
     let axes = Axes {
-        title: "The divergence of the flow, and both sides of its inequality",
+        title: if column(LINES[0].1).is_empty() {
+            "The divergence of the flow and both sides of its inequality, estimated"
+        } else {
+            "The divergence of the flow and both sides of its inequality"
+        },
         x: "stage k + 1",
         y: "nats",
         log_x: true,
@@ -59,8 +63,10 @@ pub fn convergence_figure(metrics: &[Map<String, Value>]) -> Result<Option<Vec<u
     let lines: Vec<Curve> = found
         .iter()
         .filter(|(_, points)| !points.is_empty())
-        .enumerate()
-        .map(|(i, (name, points))| Curve { name, points: points.clone(), dashed: i == 1, ..Curve::default() })
+        .map(|(name, points)| {
+            let dashed = name.starts_with("right side");
+            Curve { name, points: points.clone(), dashed, ..Curve::default() }
+        })
         .collect();
     Ok(Some(curves(&axes, &lines, [1100, 700], Format::Png)?))
 }

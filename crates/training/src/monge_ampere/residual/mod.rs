@@ -18,7 +18,7 @@
 mod discriminator;
 mod rebase;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use brenier_measure::expectation_maximization::Moments;
 use brenier_measure::linear_algebra::symmetric_eigen;
@@ -85,8 +85,6 @@ pub struct MongeAmpereResidual {
     seed: u64,
     /// Whether what comes before the first stage goes on.
     go_on: fn() -> bool,
-    /// Whether a misfit was warned of already.
-    warned: Mutex<bool>,
 }
 
 /// The potential of a flow.
@@ -310,7 +308,13 @@ impl MongeAmpereResidual {
                 cure: "take `coordinates: \"dual\"` with the discriminator `features`",
             });
         }
-        let method = Self { config, source, law, held_out, seed, go_on: || true, warned: Mutex::default() };
+        if config.coordinates == Coordinates::Dual && config.discriminator != DiscriminatorConfig::Quadratic {
+            return Err(TrainingError::Choice {
+                what: "dual coordinates compose nothing but quadratics".to_owned(),
+                cure: "take the discriminator `quadratic`, or `coordinates: \"primal\"`",
+            });
+        }
+        let method = Self { config, source, law, held_out, seed, go_on: || true };
         if let Some(column) = constant_column(&method.source.points(seed, FIRST), &method.source.noise()) {
             return Err(TrainingError::ConstantColumn { column });
         }
@@ -604,15 +608,13 @@ impl MongeAmpereResidual {
         let tolerance = self.config.rebase.tolerance;
         if misfit.is_nan() || misfit > tolerance {
             state.is_over = true;
-            if !std::mem::replace(&mut *self.warned.lock().expect("no panic while it is held"), true) {
-                warn!(
-                    "the flow ends at stage {}: the stack of {} stages is fitted with a misfit of {misfit:.3}, above `rebase.tolerance` \
-                     {tolerance}; take more `ridges.directions` and `ridges.knots`, a smaller `rebase.every` or `step_size`, or \
-                     `coordinates: \"dual\"`, where nothing is fitted",
-                    state.step + 1,
-                    network.stages().len()
-                );
-            }
+            warn!(
+                "the flow ends at stage {}: the stack of {} stages is fitted with a misfit of {misfit:.3}, above `rebase.tolerance` \
+                 {tolerance}; take more `ridges.directions` and `ridges.knots`, a smaller `rebase.every` or `step_size`, or \
+                 `coordinates: \"dual\"`, where nothing is fitted",
+                state.step + 1,
+                network.stages().len()
+            );
             return Ok(());
         }
         let psi = ResidualNetwork::new(SmoothFunction::Ridges(RidgeFunction::from(&fitted)));

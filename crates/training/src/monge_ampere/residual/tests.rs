@@ -369,6 +369,9 @@ fn choices_that_do_not_go_together_are_refused_with_a_cure() {
     let far = Gaussian::standard(4);
     let message = refused(fresh(far.clone()), Some(far.as_mixture().clone()), json!({}));
     assert_eq!(message, "nodes fill up to 3 dimensions, and the data have 4; take `expectations: \"samples\"`");
+    let message =
+        refused(fresh(Gaussian::standard(2)), None, json!({"coordinates": "dual", "discriminator": {"mlp": {}}}));
+    assert!(message.starts_with("dual coordinates compose nothing but quadratics; take"), "{message}");
     let message = refused(fresh(targets::two_moons()), None, json!({}));
     assert!(message.starts_with("nodes need a target that is a mixture of Gaussians"), "{message}");
     let message = refused(fresh(Gaussian::standard(17)), None, json!({"expectations": "samples"}));
