@@ -92,6 +92,61 @@ pub enum MeasureError {
         /// Its value.
         value: f64,
     },
+    /// A number that must be positive.
+    #[error("`{field}` is {value}; give a positive number")]
+    NotPositive {
+        /// The parameter.
+        field: String,
+        /// Its value.
+        value: f64,
+    },
+    /// A dimension that is too low.
+    #[error("`{field}` is {value}; it must be {least} or larger")]
+    TooLow {
+        /// The parameter.
+        field: String,
+        /// Its value.
+        value: usize,
+        /// The least.
+        least: usize,
+    },
+    /// A dimension of pairs that is odd.
+    #[error("`{field}` is {value}; its coordinates come in pairs, so give an even number")]
+    Odd {
+        /// The parameter.
+        field: String,
+        /// Its value.
+        value: usize,
+    },
+    /// A data file that a density is made of, and what is wrong with it.
+    #[error("{0}")]
+    Data(String),
+    /// A column without variance.
+    #[error("{path}: the column `{column}` is constant, so it cannot be standardised; leave it out of `columns`")]
+    ConstantColumn {
+        /// The file.
+        path: String,
+        /// The column.
+        column: String,
+    },
+    /// A label that does not divide the rows in two.
+    #[error("{path}: the label `{label}` must have two values, and it has {found}")]
+    TwoLabels {
+        /// The file.
+        path: String,
+        /// The label.
+        label: String,
+        /// What it has instead.
+        found: String,
+    },
+    /// A value that no row has.
+    #[error("`positive` is `{positive}`, and the label has the values {found}")]
+    NoLabel {
+        /// The value that was given.
+        positive: String,
+        /// Those that are there.
+        found: String,
+    },
     /// A symmetric matrix whose eigenvalues were not found.
     #[error(
         "the eigenvalues of `{field}` did not converge; its entries may lie too far apart. Rescale the coordinates"
@@ -115,6 +170,12 @@ pub enum MeasureError {
     /// Draws of what has none of its own.
     #[error("`drawn.target` is `{target}`; draws are taken of a target in closed form, such as {{\"ring\": {{}}}}")]
     NotDrawn {
+        /// The name of the target.
+        target: &'static str,
+    },
+    /// A rotation of what has no closed form.
+    #[error("`rotated.target` is `{target}`; what is rotated is a target in closed form, such as {{\"funnel\": {{}}}}")]
+    NotRotated {
         /// The name of the target.
         target: &'static str,
     },

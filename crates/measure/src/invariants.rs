@@ -7,8 +7,8 @@ use ndarray::Array2;
 
 use crate::random::{Purpose, Stream};
 use crate::{
-    Denoiser, Empirical, Estimate, Gaussian, GaussianMixture, Measure, Points, Sample, TargetConfig, UniformBox,
-    to_points, to_tensor,
+    Denoiser, Empirical, Estimate, Gaussian, GaussianMixture, Measure, Points, PosteriorCovariance, Sample,
+    TargetConfig, UniformBox, to_points, to_tensor,
 };
 
 fn column(values: &[f64]) -> Tensor<1> {
@@ -45,6 +45,16 @@ const PLANE: [&str; 7] = [
     r#"{"swiss_roll": {}}"#,
     r#"{"spirals": {"noise": 0.2}}"#,
     r#"{"checkerboard": {}}"#,
+];
+
+/// Targets of any dimension that have draws and are not mixtures of Gaussians.
+const SPACE: [&str; 6] = [
+    r#"{"funnel": {"dim": 4, "sigma": 1}}"#,
+    r#"{"many_well": {"dim": 4}}"#,
+    r#"{"rosenbrock": {}}"#,
+    r#"{"student_t_mixture": {"degrees_of_freedom": 3, "locations": [[0, 1, 0.5], [-4, 2, 0]]}}"#,
+    r#"{"rotated": {"target": {"funnel": {"dim": 3, "sigma": 1}}, "seed": 2}}"#,
+    r#"{"rotated": {"target": {"two_moons": {}}}}"#,
 ];
 
 fn target(json: &str) -> crate::Target {
@@ -88,7 +98,7 @@ fn assert_gradient(name: &str, score: &Points, derivative: &Points) {
 
 #[test]
 fn the_score_is_the_derivative_of_the_log_density() {
-    for json in [FULL, GAUSSIAN].iter().chain(&PLANE[..6]) {
+    for json in [FULL, GAUSSIAN].iter().chain(&PLANE[..6]).chain(&SPACE) {
         let target = target(json);
         let density = target.density.unwrap();
         let mut x = target.sampler.as_ref().unwrap().sample(&Stream::new(1, Purpose::Evaluation), 0, 0..40);
@@ -476,4 +486,160 @@ fn responsibilities_are_shares_of_the_density_and_never_lost_far_away() {
     let none = to_points(singular.responsibilities(rows(&points(&[&[0.0, 1.0]]))));
     assert_eq!(none.dim(), (1, 4));
     assert!(none.iter().all(|r| r.is_nan()));
+}
+
+#[test]
+fn draws_have_the_score_of_the_density() {
+    // Stein: E[∂φ/∂x_j + φ s_j] = 0 for every bounded smooth φ.
+    let n = 20_000;
+    for json in SPACE {
+        let target = target(json);
+        let x = target.sampler.as_ref().unwrap().sample(&Stream::new(3, Purpose::Evaluation), 0, 0..n);
+        let score = to_points(target.density.unwrap().score(rows(&x)));
+        let d = x.ncols();
+        for trial in 0..4 {
+            let mut words = Stream::new(4, Purpose::Evaluation).at(trial, 0);
+            let direction: Vec<f64> = (0..d).map(|_| words.normal()).collect();
+            let offset = words.normal();
+            for j in 0..d {
+                let terms = x.rows().into_iter().zip(score.column(j)).map(|(x, s)| {
+                    let phi = (x.iter().zip(&direction).map(|(x, w)| x * w).sum::<f64>() + offset).tanh();
+                    direction[j] * (1.0 - phi * phi) + phi * s
+                });
+                let Estimate { value, std_error } = Estimate::mean(terms);
+                assert!(value.abs() < 5.0 * std_error && std_error < 0.2, "{json} [{j}]: {value} ± {std_error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn wells_are_drawn_as_often_as_they_are_heavy() {
+    let wells = target(r#"{"many_well": {"dim": 2}}"#);
+    let x = wells.sampler.as_ref().unwrap().sample(&Stream::new(5, Purpose::Evaluation), 0, 0..20_000);
+    // The mean of a double well by the rectangle rule, whose error falls faster than any power here.
+    let mass = |x: f64| (-x.powi(4) + 6.0 * x * x + x / 2.0).exp();
+    let grid = (-600..=600).map(|i| f64::from(i) / 100.0);
+    let exact = grid.clone().map(|x| x * mass(x)).sum::<f64>() / grid.map(mass).sum::<f64>();
+    let Estimate { value, std_error } = Estimate::mean(x.column(0).iter().copied());
+    assert!((value - exact).abs() < 5.0 * std_error && std_error < 0.02, "{value} ± {std_error} against {exact}");
+}
+
+#[test]
+fn densities_without_normaliser_are_what_their_definitions_say() {
+    let at = |json: &str, x: &[f64]| values(target(json).density.unwrap().log_density(rows(&points(&[x]))))[0];
+    let normal = |x: f64, mean: f64, variance: f64| {
+        -(x - mean).powi(2) / (2.0 * variance) - (std::f64::consts::TAU * variance).ln() / 2.0
+    };
+    let funnel = normal(1.5, 0.0, 9.0) + normal(-0.7, 0.0, 1.5f64.exp()) + normal(2.0, 0.0, 1.5f64.exp());
+    assert!((at(r#"{"funnel": {"dim": 3}}"#, &[1.5, -0.7, 2.0]) - funnel).abs() < 1e-13);
+    let valley = normal(0.3, 1.0, 10.0) + normal(-0.2, 0.09, 0.1);
+    assert!((at(r#"{"rosenbrock": {}}"#, &[0.3, -0.2]) - valley).abs() < 1e-13);
+    // Student's t with 2 degrees of freedom: (2 + x²)^{-3/2}.
+    let t = |x: f64| -1.5 * (2.0 + x * x).ln();
+    let mixture = ((t(1.0) + t(0.5)).exp() / 2.0 + (t(-2.0) + t(0.5)).exp() / 2.0).ln();
+    let json = r#"{"student_t_mixture": {"locations": [[0, 0], [3, 0]]}}"#;
+    assert!((at(json, &[1.0, 0.5]) - mixture).abs() < 1e-13);
+    let spike = (0.9 * normal(0.1, 0.0, 0.0025).exp() + 0.1 * normal(0.1, 0.0, 9.0).exp()).ln();
+    assert!((at(r#"{"spike_in_slab": {"dim": 1}}"#, &[0.1]) - spike).abs() < 1e-12);
+}
+
+#[test]
+fn a_rotation_turns_all_that_is_known() {
+    let inner = r#"{"gaussian_mixture": {"weights": [0.3, 0.7], "means": [[-1, 0, 0.5], [1.5, 1, -0.5]],
+        "covariances": [[[1, 0.6, 0], [0.6, 0.8, 0.1], [0, 0.1, 0.3]], [[0.3, -0.1, 0], [-0.1, 0.5, 0], [0, 0, 2]]]}}"#;
+    let json = format!(r#"{{"rotated": {{"target": {inner}, "seed": 5}}}}"#);
+    let TargetConfig::Rotated(rotated) = config(&json) else { panic!() };
+    let q = rotated.matrix(3);
+    let identity = q.t().dot(&q);
+    assert!((&identity - &Array2::<f64>::eye(3)).iter().all(|x| x.abs() < 1e-15), "{identity}");
+    let (whole, part) = (target(&json), Arc::new(mixture(inner)));
+    let parts = crate::targets::Rotated::new(part, q.clone());
+    let y = points(&[&[0.3, -1.0, 2.0], &[1.0, 0.2, -0.4]]);
+    let sigma = column(&[0.4, 1.1]);
+    let close = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12 * (1.0 + b.abs()));
+    let flat = |points: Points| points.into_iter().collect::<Vec<f64>>();
+    let density = whole.density.unwrap();
+    assert!(close(&values(density.log_density(rows(&y))), &values(parts.log_density(rows(&y)))));
+    assert!(close(&flat(to_points(density.score(rows(&y)))), &flat(to_points(Measure::score(&parts, rows(&y))))));
+    let denoised =
+        [whole.denoiser.unwrap().denoise(rows(&y), sigma.clone()), Denoiser::denoise(&parts, rows(&y), sigma)]
+            .map(|tensor| flat(to_points(tensor)));
+    assert!(close(&denoised[0], &denoised[1]));
+    let [a, b] = [whole.posterior.unwrap().posterior(1.3, &y), PosteriorCovariance::posterior(&parts, 1.3, &y)];
+    for (a, b) in a.iter().zip(&b) {
+        assert!(close(&a.mean, &b.mean) && (a.log_density - b.log_density).abs() < 1e-12);
+        assert!(close(a.covariance.as_slice().unwrap(), b.covariance.as_slice().unwrap()));
+    }
+    // The rows of a rotated sampler are the rotated rows of the inner one.
+    let stream = Stream::new(1, Purpose::Evaluation);
+    let drawn = parts.sample(&stream, 0, 0..5);
+    assert!(close(&flat(drawn), &flat(mixture(inner).sample(&stream, 0, 0..5).dot(&q.t()))));
+    for (json, name) in [
+        (r#"{"rotated": {"target": {"dataset": {"path": "a.csv"}}}}"#, "dataset"),
+        (r#"{"rotated": {"target": {"drawn": {"target": {"ring": {}}, "points": 10}}}}"#, "drawn"),
+    ] {
+        let error = config(json).build_exact().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("`rotated.target` is `{name}`")), "{error}");
+    }
+}
+
+#[test]
+fn hessian_products_are_derivatives_of_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("points.csv");
+    std::fs::write(&path, "a,b,y\n1,2.5,no\n-1,0.5,yes\n0.3,-2,yes\n2,1,no\n").unwrap();
+    let regression = serde_json::json!({"bayesian_logistic_regression": {"path": path, "label": "y"}}).to_string();
+    for json in SPACE.iter().copied().chain([regression.as_str(), FULL]) {
+        let density = target(json).density.unwrap();
+        let d = density.dim();
+        let x = Points::from_shape_fn((7, d), |(i, j)| ((3 * i + 5 * j) % 7) as f64 / 3.0 - 1.0);
+        let v = Points::from_shape_fn((7, d), |(i, j)| ((2 * i + 3 * j) % 5) as f64 - 1.5);
+        let product = to_points(density.hessian_product(rows(&x), rows(&v)));
+        let h = 1e-4;
+        let score = |step: f64| to_points(density.score(rows(&(&x + &(&v * step)))));
+        let fourth = (score(-2.0 * h) - score(-h) * 8.0 + score(h) * 8.0 - score(2.0 * h)) / (12.0 * h);
+        for (a, b) in product.iter().zip(&fourth) {
+            assert!((a - b).abs() < 1e-6 * (1.0 + b.abs()), "{json}: {a} against {b}");
+        }
+    }
+}
+
+#[test]
+fn a_regression_posterior_is_prior_times_likelihood() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("points.csv");
+    std::fs::write(&path, "a,b,y\n1,2.5,no\n-1,0.5,yes\n0.5,-3,yes\n-0.5,0,no\n").unwrap();
+    let json = |more: &str| {
+        let path = serde_json::to_string(&path).unwrap();
+        format!(r#"{{"bayesian_logistic_regression": {{"path": {path}, "label": "y"{more}}}}}"#)
+    };
+    let posterior = target(&json(""));
+    assert_eq!(posterior.columns.as_deref().unwrap(), ["intercept", "a", "b"]);
+    assert!(posterior.sampler.is_none() && posterior.origin().contains("version 1, sha256:"));
+    // Both columns have mean 0; their variances are .625 and 3.875.
+    let (sa, sb) = (0.625f64.sqrt(), 3.875f64.sqrt());
+    let data: [(f64, f64, f64); 4] = [(1.0, 2.5, -1.0), (-1.0, 0.5, 1.0), (0.5, -3.0, 1.0), (-0.5, 0.0, -1.0)];
+    let w: [f64; 3] = [0.3, -1.2, 0.8];
+    let likelihood: f64 =
+        data.iter().map(|(a, b, y)| -(1.0 + (-y * (w[0] + w[1] * a / sa + w[2] * b / sb)).exp()).ln()).sum();
+    let prior =
+        |s: f64| -w.iter().map(|w| w * w).sum::<f64>() / (2.0 * s * s) - 1.5 * (std::f64::consts::TAU * s * s).ln();
+    let x = rows(&points(&[&w]));
+    let found = values(posterior.density.as_ref().unwrap().log_density(x.clone()))[0];
+    assert!((found - likelihood - prior(1.0)).abs() < 1e-13, "{found}");
+    let other = values(target(&json(r#", "prior_sd": 2, "positive": "yes""#)).density.unwrap().log_density(x))[0];
+    assert!((other - likelihood - prior(2.0)).abs() < 1e-13, "{other}");
+    let points = Points::from_shape_fn((6, 3), |(i, j)| (i as f64 - 2.0) * 0.7 + j as f64 * 0.4);
+    let density = posterior.density.unwrap();
+    let derivative = gradient(|x| values(density.log_density(rows(x))), &points, 1e-3);
+    assert_gradient("regression", &to_points(density.score(rows(&points))), &derivative);
+    for (more, message) in [
+        (r#", "positive": "maybe""#, "`positive` is `maybe`, and the label has the values `no` and `yes`"),
+        (r#", "columns": ["a", "c"]"#, "c"),
+        (r#", "prior_sd": 0"#, "`bayesian_logistic_regression.prior_sd` is 0; give a positive number"),
+    ] {
+        let error = config(&json(more)).build_exact().unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
 }

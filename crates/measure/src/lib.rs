@@ -7,7 +7,7 @@
 //! - [`Gaussian`], [`GaussianMixture`], [`UniformBox`], [`Empirical`]: measures exact at every noise level;
 //! - [`expectation_maximization`]: a mixture that is fitted to points;
 //! - [`ImportanceWeights`]: log Z, effective sample size and Pareto diagnostic of an unnormalised target;
-//! - [`targets`]: named targets in the plane; [`TargetConfig`]: the choice of a target;
+//! - [`targets`]: named targets; [`TargetConfig`]: the choice of a target;
 //! - [`linear_algebra`], [`lanczos`], [`quadrature`], [`elementary`]: what they are computed with.
 
 pub mod data;

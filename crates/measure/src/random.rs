@@ -59,6 +59,8 @@ pub enum Purpose {
     Ridges = 21,
     /// Which points enter a logistic regression.
     Part = 22,
+    /// The rotation of a rotated target.
+    Rotation = 23,
 }
 
 /// All words of one (seed, purpose).

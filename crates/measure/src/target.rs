@@ -1,5 +1,6 @@
 //! The choice of a target: what a config can name, and the measure it names.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -12,7 +13,10 @@ use crate::measure::{Denoiser, Measure, Points, Sample};
 use crate::mixture::GaussianMixture;
 use crate::posterior::PosteriorCovariance;
 use crate::random::{Purpose, Stream};
-use crate::targets::{self, Checkerboard, Pinwheel, SmoothedCurve};
+use crate::targets::{
+    self, BayesianLogisticRegressionConfig, Checkerboard, Funnel, ManyWell, Pinwheel, Rosenbrock, Rotated,
+    RotatedConfig, SmoothedCurve, SpikeInSlab, StudentTMixture,
+};
 use crate::uniform_box::UniformBox;
 
 /// The law to learn or to measure: a measure in closed form, a named target in the plane, or a data set.
@@ -80,6 +84,20 @@ pub enum TargetConfig {
         #[schemars(range(min = 0.0))]
         noise: f64,
     },
+    /// Neal's funnel, version 1: x₀ ~ N(0, σ²), the others N(0, e^x₀) given x₀.
+    Funnel(Funnel),
+    /// Pairs of a double well and a Gaussian, version 1: the sum of -x₀⁴ + 6x₀² + x₀/2 - x₁²/2 over d/2 pairs.
+    ManyWell(ManyWell),
+    /// Rosenbrock's valley in the plane, version 1: x₀ ~ N(1, 10), x₁ ~ N(x₀², 0.1) given x₀ (variances).
+    Rosenbrock {},
+    /// A narrow Gaussian that holds most of the mass inside a broad one, version 1.
+    SpikeInSlab(SpikeInSlab),
+    /// Equally likely locations with independent Student's t coordinates about them, version 1.
+    StudentTMixture(StudentTMixture),
+    /// The posterior of a logistic regression on a file, version 1: a density without draws.
+    BayesianLogisticRegression(BayesianLogisticRegressionConfig),
+    /// Another target turned by a seeded rotation, version 1.
+    Rotated(RotatedConfig),
     /// A data set in a file: the empirical measure of its points.
     Dataset(DataSetConfig),
     /// A fixed number of draws of a target in closed form, which stays known: density, score and posterior are those of the target.
@@ -129,6 +147,10 @@ pub struct Target {
     pub denoiser: Option<Arc<dyn Denoiser + Send + Sync>>,
     /// Its exact posterior covariance at every signal-to-noise ratio, where that is known.
     pub posterior: Option<Arc<dyn PosteriorCovariance + Send + Sync>>,
+    /// What its coordinates are called, where they have names.
+    pub columns: Option<Vec<String>>,
+    /// SHA-256 of the file that it is made of, where there is one.
+    pub data: Option<String>,
     /// The name a config calls it by.
     pub name: &'static str,
     /// The version of its definition: equal names and versions mean equal laws.
@@ -150,6 +172,12 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
+    /// What must be equal in two runs of one target: its name, the version of its definition, and its file.
+    pub fn origin(&self) -> String {
+        let file = self.data.iter().map(|sha256| format!(", sha256:{sha256}")).collect::<String>();
+        format!("{} version {}{file}", self.name, self.version)
+    }
+
     /// The dimension d.
     ///
     /// # Panics
@@ -178,8 +206,26 @@ impl TargetConfig {
             Self::SCurve { .. } => "s_curve",
             Self::SwissRoll { .. } => "swiss_roll",
             Self::Spirals { .. } => "spirals",
+            Self::Funnel(_) => "funnel",
+            Self::ManyWell(_) => "many_well",
+            Self::Rosenbrock {} => "rosenbrock",
+            Self::SpikeInSlab(_) => "spike_in_slab",
+            Self::StudentTMixture(_) => "student_t_mixture",
+            Self::BayesianLogisticRegression(_) => "bayesian_logistic_regression",
+            Self::Rotated(_) => "rotated",
             Self::Dataset(_) => "dataset",
             Self::Drawn(_) => "drawn",
+        }
+    }
+
+    /// The files that the target is made of.
+    pub fn paths(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Dataset(dataset) => vec![&mut dataset.path],
+            Self::BayesianLogisticRegression(regression) => vec![&mut regression.path],
+            Self::Rotated(rotated) => rotated.target.paths(),
+            Self::Drawn(drawn) => drawn.target.paths(),
+            _ => Vec::new(),
         }
     }
 
@@ -218,14 +264,22 @@ impl TargetConfig {
             Self::UniformBox { low, high } => self.target(Arc::new(UniformBox::new(low.clone(), high.clone())?), true),
             Self::Ring {} => self.target(Arc::new(targets::ring()), true),
             Self::Checkerboard {} => self.target(Arc::new(Checkerboard::new()), true),
-            Self::Pinwheel {} => Target {
-                sampler: Some(Arc::new(Pinwheel {})),
-                density: Some(Arc::new(Pinwheel {})),
-                denoiser: None,
-                posterior: None,
-                name: self.name(),
-                version: 1,
-            },
+            Self::Pinwheel {} => self.drawn_density(Pinwheel {}),
+            Self::Funnel(funnel) => self.drawn_density(funnel.checked()?),
+            Self::ManyWell(wells) => self.drawn_density(wells.checked()?),
+            Self::Rosenbrock {} => self.drawn_density(Rosenbrock {}),
+            Self::SpikeInSlab(law) => self.target(Arc::new(law.mixture()?), true),
+            Self::StudentTMixture(mixture) => self.drawn_density(mixture.clone().checked()?),
+            Self::BayesianLogisticRegression(regression) => {
+                let posterior = regression.load()?;
+                Target {
+                    columns: Some(posterior.columns().to_vec()),
+                    data: Some(posterior.sha256().to_owned()),
+                    density: Some(Arc::new(posterior)),
+                    ..self.nothing()
+                }
+            }
+            Self::Rotated(rotated) => self.rotated(rotated)?,
             Self::TwoMoons {} => self.curve(targets::two_moons()),
             Self::SCurve { noise } => self.curve(targets::s_curve(checked_noise(*noise)?)),
             Self::SwissRoll { noise } => self.curve(targets::swiss_roll(checked_noise(*noise)?)),
@@ -245,6 +299,11 @@ impl TargetConfig {
                 GaussianMixture::new(weights.clone(), means.clone(), covariances.clone())?
             }
             Self::Ring {} => targets::ring(),
+            Self::SpikeInSlab(law) => law.mixture()?,
+            Self::Rotated(rotated) => match rotated.target.modes()? {
+                Some(inner) => rotated.mixture(&inner)?,
+                None => return Ok(None),
+            },
             Self::Drawn(drawn) => return drawn.target.modes(),
             _ => return Ok(None),
         };
@@ -257,6 +316,9 @@ impl TargetConfig {
     ///
     /// Parameters that make no measure.
     pub fn closed_form(&self) -> Result<Option<GaussianMixture>, MeasureError> {
+        if let Self::Rotated(rotated) = self.exact() {
+            return rotated.target.closed_form()?.map(|inner| rotated.mixture(&inner)).transpose();
+        }
         let Self::Gaussian { mean, covariance } = self.exact() else { return self.modes() };
         let gaussian = Gaussian::new(mean.clone(), covariance.clone())?;
         Ok(gaussian.has_density().then(|| gaussian.as_mixture().clone()))
@@ -272,6 +334,51 @@ impl TargetConfig {
             density: has_density.then(|| measure.clone() as Arc<dyn Measure>),
             denoiser: Some(measure.clone()),
             posterior: Some(measure),
+            ..self.nothing()
+        }
+    }
+
+    /// A measure with draws and a density, and nothing that is known under noise.
+    fn drawn_density(&self, measure: impl Sample + Measure + 'static) -> Target {
+        let measure = Arc::new(measure);
+        Target { sampler: Some(measure.clone()), density: Some(measure), ..self.nothing() }
+    }
+
+    /// What is known of the inner target, turned.
+    fn rotated(&self, config: &RotatedConfig) -> Result<Target, MeasureError> {
+        let not_rotated = || MeasureError::NotRotated { target: config.target.name() };
+        if matches!(&*config.target, Self::Drawn(_)) {
+            return Err(not_rotated());
+        }
+        let inner = config.target.build_exact()?.ok_or_else(not_rotated)?;
+        if let Some(mixture) = config.target.closed_form()? {
+            return Ok(self.target(Arc::new(config.mixture(&mixture)?), true));
+        }
+        let matrix = config.matrix(inner.dim());
+        macro_rules! turned {
+            ($part:ident) => {
+                inner.$part.map(|part| Arc::new(Rotated::new(part, matrix.clone())) as _)
+            };
+        }
+        Ok(Target {
+            sampler: turned!(sampler),
+            density: turned!(density),
+            denoiser: turned!(denoiser),
+            posterior: turned!(posterior),
+            data: inner.data,
+            ..self.nothing()
+        })
+    }
+
+    /// A target of which nothing is known but its name.
+    fn nothing(&self) -> Target {
+        Target {
+            sampler: None,
+            density: None,
+            denoiser: None,
+            posterior: None,
+            columns: None,
+            data: None,
             name: self.name(),
             version: 1,
         }
@@ -285,8 +392,7 @@ impl TargetConfig {
             density: quadrature.clone().map(|mixture| mixture as Arc<dyn Measure>),
             denoiser: quadrature.clone().map(|mixture| mixture as Arc<dyn Denoiser + Send + Sync>),
             posterior: quadrature.map(|mixture| mixture as Arc<dyn PosteriorCovariance + Send + Sync>),
-            name: self.name(),
-            version: 1,
+            ..self.nothing()
         }
     }
 }

@@ -129,9 +129,7 @@ fn with_absolute_paths(mut config: Config) -> Config {
             *path = whole;
         }
     };
-    if let TargetConfig::Dataset(data) = &mut config.target {
-        fix(&mut data.path);
-    }
+    config.target.paths().into_iter().for_each(fix);
     if let Some(start) = config.training.as_mut().and_then(|training| training.start_from.as_mut()) {
         fix(start);
     }

@@ -170,7 +170,7 @@ impl Problem {
 
     /// An exact target, or one that is known through its density alone: then its own coordinates are the standardised ones.
     fn of_target(target: Target, modes: Option<GaussianMixture>, seed: u64) -> Result<Self, Error> {
-        let (name, origin) = (target.name, format!("{} version {}", target.name, target.version));
+        let (name, origin) = (target.name, target.origin());
         let Some(sampler) = target.sampler.clone() else {
             let dim = target.dim();
             let standardization = Standardization { shift: vec![0.0; dim], scale: vec![1.0; dim], whitening: None };
@@ -179,7 +179,7 @@ impl Problem {
                     dim,
                     standardization,
                     sigma_data: 1.0,
-                    columns: None,
+                    columns: target.columns.clone(),
                     image_shape: None,
                     range: None,
                     origin,
@@ -235,7 +235,7 @@ impl Problem {
         let standardized = standardization.apply(&train);
         let (held_out, ..) = held_out_part(&split);
         let held_out = standardization.apply(&part(held_out));
-        let (name, version) = (target.name, target.version);
+        let (name, law) = (target.name, target.origin());
         let problem = Self {
             data: DataRecord {
                 dim: train.ncols(),
@@ -243,7 +243,7 @@ impl Problem {
                 columns: None,
                 image_shape: None,
                 range: Some(range(&train)),
-                origin: format!("{} draws of {name} version {version}, seed {}", drawn.points, drawn.seed),
+                origin: format!("{} draws of {law}, seed {}", drawn.points, drawn.seed),
                 counts: Some([split.train.len(), split.validation.len(), 0]),
                 standardization: standardization.clone(),
             },
