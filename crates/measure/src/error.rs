@@ -118,6 +118,12 @@ pub enum MeasureError {
         /// Its value.
         value: usize,
     },
+    /// A formula that cannot be read.
+    #[error("{0}")]
+    Expression(Box<crate::expression::ExpressionError>),
+    /// A name beside a formula that means nothing, or two things.
+    #[error("{0}")]
+    Name(String),
     /// A data file that a density is made of, and what is wrong with it.
     #[error("{0}")]
     Data(String),

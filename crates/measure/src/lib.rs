@@ -6,6 +6,7 @@
 //! - [`Measure`], [`Sample`], [`Denoiser`]: what a measure can be asked;
 //! - [`Gaussian`], [`GaussianMixture`], [`UniformBox`], [`Empirical`]: measures exact at every noise level;
 //! - [`expectation_maximization`]: a mixture that is fitted to points;
+//! - [`expression`]: a log-density that is typed; [`Support`]: coordinates that are bounded;
 //! - [`ImportanceWeights`]: log Z, effective sample size and Pareto diagnostic of an unnormalised target;
 //! - [`targets`]: named targets; [`TargetConfig`]: the choice of a target;
 //! - [`linear_algebra`], [`lanczos`], [`quadrature`], [`elementary`]: what they are computed with.
@@ -13,6 +14,7 @@
 pub mod data;
 pub mod elementary;
 pub mod expectation_maximization;
+pub mod expression;
 pub mod lanczos;
 pub mod linear_algebra;
 pub mod quadrature;
@@ -32,6 +34,7 @@ mod measure;
 mod mixture;
 mod posterior;
 mod rescaled;
+mod support;
 mod target;
 mod truncated_normal;
 mod uniform_box;
@@ -47,5 +50,6 @@ pub use posterior::{Posterior, PosteriorCovariance};
 pub use random::{Purpose, Stream, Words};
 pub use rescaled::Rescaled;
 pub use schedule::NoiseSchedule;
+pub use support::{Interval, Support, Unbounded};
 pub use target::{DrawnConfig, Target, TargetConfig};
 pub use uniform_box::UniformBox;

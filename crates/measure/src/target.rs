@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{DataSetConfig, SplitConfig};
 use crate::error::MeasureError;
+use crate::expression::ExpressionConfig;
 use crate::gaussian::Gaussian;
 use crate::measure::{Denoiser, Measure, Points, Sample};
 use crate::mixture::GaussianMixture;
 use crate::posterior::PosteriorCovariance;
 use crate::random::{Purpose, Stream};
+use crate::support::{Support, Unbounded};
 use crate::targets::{
     self, BayesianLogisticRegressionConfig, Checkerboard, Funnel, ManyWell, Pinwheel, Rosenbrock, Rotated,
     RotatedConfig, SmoothedCurve, SpikeInSlab, StudentTMixture,
@@ -96,6 +98,8 @@ pub enum TargetConfig {
     StudentTMixture(StudentTMixture),
     /// The posterior of a logistic regression on a file, version 1: a density without draws.
     BayesianLogisticRegression(BayesianLogisticRegressionConfig),
+    /// A log-density that is typed: a density without draws.
+    Expression(ExpressionConfig),
     /// Another target turned by a seeded rotation, version 1.
     Rotated(RotatedConfig),
     /// A data set in a file: the empirical measure of its points.
@@ -147,6 +151,8 @@ pub struct Target {
     pub denoiser: Option<Arc<dyn Denoiser + Send + Sync>>,
     /// Its exact posterior covariance at every signal-to-noise ratio, where that is known.
     pub posterior: Option<Arc<dyn PosteriorCovariance + Send + Sync>>,
+    /// Where its coordinates live, where some are bounded; its density is 0 elsewhere.
+    pub support: Option<Support>,
     /// What its coordinates are called, where they have names.
     pub columns: Option<Vec<String>>,
     /// SHA-256 of the file that it is made of, where there is one.
@@ -176,6 +182,15 @@ impl Target {
     pub fn origin(&self) -> String {
         let file = self.data.iter().map(|sha256| format!(", sha256:{sha256}")).collect::<String>();
         format!("{} version {}{file}", self.name, self.version)
+    }
+
+    /// The density in coordinates that are not bounded: the measure itself where none is.
+    pub fn unbounded(&self) -> Option<Arc<dyn Measure>> {
+        let density = self.density.clone()?;
+        Some(match &self.support {
+            Some(support) => Arc::new(Unbounded::new(density, support.clone())),
+            None => density,
+        })
     }
 
     /// The dimension d.
@@ -212,6 +227,7 @@ impl TargetConfig {
             Self::SpikeInSlab(_) => "spike_in_slab",
             Self::StudentTMixture(_) => "student_t_mixture",
             Self::BayesianLogisticRegression(_) => "bayesian_logistic_regression",
+            Self::Expression(_) => "expression",
             Self::Rotated(_) => "rotated",
             Self::Dataset(_) => "dataset",
             Self::Drawn(_) => "drawn",
@@ -223,6 +239,7 @@ impl TargetConfig {
         match self {
             Self::Dataset(dataset) => vec![&mut dataset.path],
             Self::BayesianLogisticRegression(regression) => vec![&mut regression.path],
+            Self::Expression(expression) => expression.data.iter_mut().map(|data| &mut data.path).collect(),
             Self::Rotated(rotated) => rotated.target.paths(),
             Self::Drawn(drawn) => drawn.target.paths(),
             _ => Vec::new(),
@@ -276,6 +293,15 @@ impl TargetConfig {
                     columns: Some(posterior.columns().to_vec()),
                     data: Some(posterior.sha256().to_owned()),
                     density: Some(Arc::new(posterior)),
+                    ..self.nothing()
+                }
+            }
+            Self::Expression(expression) => {
+                let measure = expression.build()?;
+                Target {
+                    support: measure.support().cloned(),
+                    data: measure.sha256().map(str::to_owned),
+                    density: Some(Arc::new(measure)),
                     ..self.nothing()
                 }
             }
@@ -354,6 +380,9 @@ impl TargetConfig {
         if let Some(mixture) = config.target.closed_form()? {
             return Ok(self.target(Arc::new(config.mixture(&mixture)?), true));
         }
+        if inner.support.is_some() {
+            return Err(MeasureError::NotRotated { target: "expression` with a `support" });
+        }
         let matrix = config.matrix(inner.dim());
         macro_rules! turned {
             ($part:ident) => {
@@ -377,6 +406,7 @@ impl TargetConfig {
             density: None,
             denoiser: None,
             posterior: None,
+            support: None,
             columns: None,
             data: None,
             name: self.name(),

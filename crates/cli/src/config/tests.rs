@@ -68,7 +68,7 @@ fn the_likeliest_mistakes_speak_word_for_word() {
         message(r#""target": {"ring": {}}"#, r#""target": {"rign": {}}"#),
         "ring.json:3:14: `target`: expected one of `ring`, `drawn`, `pinwheel`, `rosenbrock`, `spike_in_slab`, \
          `gaussian_mixture`, `bayesian_logistic_regression`, `funnel`, `rotated`, `spirals`, `gaussian`, `many_well`, \
-         `swiss_roll`, `student_t_mixture`, `uniform_box`, `checkerboard`, `dataset`, `s_curve`, `two_moons`, found `rign`; did you mean `ring`?"
+         `expression`, `swiss_roll`, `student_t_mixture`, `uniform_box`, `checkerboard`, `dataset`, `s_curve`, `two_moons`, found `rign`; did you mean `ring`?"
     );
     assert_eq!(
         message(r#""steps": 100"#, r#""steps": "many""#),

@@ -1,0 +1,152 @@
+//! Coordinates that are bounded, seen as coordinates that are not.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
+
+use crate::measure::{Measure, log_sigmoid};
+
+/// Where one coordinate lives, with the function that carries the line there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Interval {
+    /// The whole line, by the identity.
+    Line,
+    /// x > 0, by `x = e^u`.
+    Positive,
+    /// a < x < b, by `x = a + (b - a)σ(u)`.
+    Between {
+        /// The lower end a.
+        low: f64,
+        /// The upper end b, above a.
+        high: f64,
+    },
+}
+
+/// A box with sides that may be infinite, and the map `x = T(u)` from Rᵈ onto it, coordinate by coordinate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Support {
+    intervals: Vec<Interval>,
+}
+
+/// `T(u)` and its derivatives at some points, `[n, d]` each.
+struct Mapped {
+    x: Tensor<2>,
+    /// `T'`.
+    slope: Tensor<2>,
+    /// `T''`.
+    bend: Tensor<2>,
+    /// `log T'`.
+    log_slope: Tensor<2>,
+    /// `(log T')'`.
+    log_slope_slope: Tensor<2>,
+    /// `(log T')''`.
+    log_slope_bend: Tensor<2>,
+}
+
+impl Support {
+    /// The product of intervals, one a coordinate.
+    pub fn new(intervals: Vec<Interval>) -> Self {
+        Self { intervals }
+    }
+
+    /// Where each coordinate lives.
+    pub fn intervals(&self) -> &[Interval] {
+        &self.intervals
+    }
+
+    /// `T(u)`, `[n, d]`.
+    pub fn from_line(&self, u: Tensor<2>) -> Tensor<2> {
+        self.mapped(u).x
+    }
+
+    /// `log |det ∇T(u)|`, `[n, d] -> [n]`.
+    pub fn log_det(&self, u: Tensor<2>) -> Tensor<1> {
+        self.mapped(u).log_slope.sum_dim(1).squeeze_dim(1)
+    }
+
+    /// Whether each row lies inside, `[n, d] -> [n]`: 0 where it does, -∞ elsewhere.
+    pub fn log_indicator(&self, x: Tensor<2>) -> Tensor<1> {
+        let columns = self.intervals.iter().enumerate().filter_map(|(j, interval)| {
+            let x = x.clone().narrow(1, j, 1);
+            match *interval {
+                Interval::Line => None,
+                Interval::Positive => Some(x.lower_equal_elem(0.0)),
+                Interval::Between { low, high } => {
+                    Some(x.clone().lower_equal_elem(low).bool_or(x.greater_equal_elem(high)))
+                }
+            }
+        });
+        let zero = x.clone().narrow(1, 0, 1).zeros_like();
+        columns.fold(zero, |sum, outside| sum.mask_fill(outside, f64::NEG_INFINITY)).squeeze_dim(1)
+    }
+
+    fn mapped(&self, u: Tensor<2>) -> Mapped {
+        let mut columns: Vec<[Tensor<2>; 6]> = Vec::with_capacity(self.intervals.len());
+        for (j, interval) in self.intervals.iter().enumerate() {
+            let u = u.clone().narrow(1, j, 1);
+            let (zero, one) = (u.zeros_like(), u.ones_like());
+            columns.push(match *interval {
+                Interval::Line => [u, one, zero.clone(), zero.clone(), zero.clone(), zero],
+                Interval::Positive => {
+                    let x = u.clone().exp();
+                    [x.clone(), x.clone(), x, u, one, zero]
+                }
+                Interval::Between { low, high } => {
+                    let (s, t) = (sigmoid(u.clone()), sigmoid(u.clone().neg()));
+                    let slope = s.clone() * t.clone() * (high - low);
+                    let log_slope = log_sigmoid(u.clone()) + log_sigmoid(u.neg()) + (high - low).ln();
+                    let turn = t.clone() - s.clone();
+                    [s.clone() * (high - low) + low, slope.clone(), slope * turn.clone(), log_slope, turn, s * t * -2.0]
+                }
+            });
+        }
+        let mut parts: [Vec<Tensor<2>>; 6] = Default::default();
+        for column in columns {
+            parts.iter_mut().zip(column).for_each(|(part, column)| part.push(column));
+        }
+        let [x, slope, bend, log_slope, log_slope_slope, log_slope_bend] = parts.map(|part| Tensor::cat(part, 1));
+        Mapped { x, slope, bend, log_slope, log_slope_slope, log_slope_bend }
+    }
+}
+
+/// A measure on a box in the coordinates of the line: `log p(T(u)) + log |det ∇T(u)|`, with the same normaliser.
+pub struct Unbounded {
+    inner: Arc<dyn Measure>,
+    support: Support,
+}
+
+impl Unbounded {
+    /// The measure seen through T.
+    pub fn new(inner: Arc<dyn Measure>, support: Support) -> Self {
+        Self { inner, support }
+    }
+}
+
+impl Measure for Unbounded {
+    fn dim(&self) -> usize {
+        self.inner.dim()
+    }
+
+    fn log_density(&self, u: Tensor<2>) -> Tensor<1> {
+        let mapped = self.support.mapped(u);
+        self.inner.log_density(mapped.x) + mapped.log_slope.sum_dim(1).squeeze_dim(1)
+    }
+
+    /// `T' s(T) + (log T')'`.
+    fn score(&self, u: Tensor<2>) -> Tensor<2> {
+        let mapped = self.support.mapped(u);
+        self.inner.score(mapped.x) * mapped.slope + mapped.log_slope_slope
+    }
+
+    /// `T' H(T)(T' v) + (s(T) T'' + (log T')'') v`.
+    fn hessian_product(&self, u: Tensor<2>, v: Tensor<2>) -> Tensor<2> {
+        let mapped = self.support.mapped(u);
+        let along = self.inner.hessian_product(mapped.x.clone(), mapped.slope.clone() * v.clone()) * mapped.slope;
+        along + (self.inner.score(mapped.x) * mapped.bend + mapped.log_slope_bend) * v
+    }
+
+    fn log_normalizer(&self) -> Option<f64> {
+        self.inner.log_normalizer()
+    }
+}
