@@ -187,6 +187,12 @@ impl Error {
             .hint("choose a target with a sampler, or a method that learns from a density")
     }
 
+    /// A method that follows the density of its target.
+    pub fn no_target_density(method: &str, target: &str) -> Self {
+        Self::bad_input(format!("`{method}` follow the density of the target, and `{target}` has none"))
+            .hint("choose a target with a density, or a method that learns from points")
+    }
+
     /// A metric that takes the modes of a mixture.
     pub fn no_modes(metric: &str, what: &str) -> Self {
         Self::bad_input(format!("`{metric}` counts the modes of a Gaussian mixture, and {what} has none"))
@@ -284,10 +290,11 @@ impl Error {
     /// Training that diverged, and what to try.
     pub fn diverged(error: TrainingError, cure: &str) -> Self {
         match error {
-            TrainingError::Diverged { .. } | TrainingError::NoStep { .. } | TrainingError::LostConvexity { .. } => {
-                Self::new(Exit::Diverged, format!("{error}. {cure}"))
-                    .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it")
-            }
+            TrainingError::Diverged { .. }
+            | TrainingError::NoStep { .. }
+            | TrainingError::LostConvexity { .. }
+            | TrainingError::NotCold { .. } => Self::new(Exit::Diverged, format!("{error}. {cure}"))
+                .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it"),
             other => other.into(),
         }
     }

@@ -61,6 +61,14 @@ pub enum Purpose {
     Part = 22,
     /// The rotation of a rotated target.
     Rotation = 23,
+    /// Starts of particles.
+    Particles = 24,
+    /// Which particles survive.
+    Resampling = 25,
+    /// Momenta and acceptance of the moves of particles.
+    Moves = 26,
+    /// Draws about the modes that an optimiser found.
+    Modes = 27,
 }
 
 /// All words of one (seed, purpose).

@@ -13,6 +13,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use crate::log_density::LogDensity;
+use crate::particle_sampler::Annealing;
 use crate::samplers::SamplerError;
 use crate::score_network::ScoreNetwork;
 
@@ -51,6 +52,16 @@ pub trait TrainedSampler: Send + Sync {
 
     /// The map that carries a reference measure to the law, where it is given by one.
     fn map(&self) -> Option<&dyn TransportMap> {
+        None
+    }
+
+    /// What was learnt of the normaliser, where the law was followed from a start to an unnormalised density.
+    fn annealing(&self) -> Option<&Annealing> {
+        None
+    }
+
+    /// The particles that the law is made of, `[n, d]`, in the order of their lineages, where it is made of some.
+    fn particles(&self) -> Option<Points> {
         None
     }
 

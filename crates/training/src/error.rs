@@ -105,6 +105,36 @@ pub enum TrainingError {
         /// The eigenvalue.
         eigenvalue: f64,
     },
+    /// A density that cannot be followed from where it starts.
+    #[error(
+        "the {what} of the target is {value} at the point {point}; a log-density is finite, or -inf where there is no mass, with a finite \
+         gradient where it is finite. Look at the formula there, move `start`, or give a bounded coordinate its `support`"
+    )]
+    Density {
+        /// "log-density" or "score".
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// Where, in words.
+        point: String,
+    },
+    /// A density whose mass is infinite.
+    #[error(
+        "the target is improper: its mass in a box grows with the box along the direction {direction}, so it has no normaliser. Add a prior, \
+         or give a bounded coordinate its `support`"
+    )]
+    Improper {
+        /// Where it does not fall off.
+        direction: String,
+    },
+    /// Temperatures that did not reach the target.
+    #[error("after {temperatures} temperatures β is {beta:.3}, and the target is at 1")]
+    NotCold {
+        /// How many there were.
+        temperatures: u64,
+        /// The last one.
+        beta: f64,
+    },
     /// Choices that do not go together.
     #[error("{what}; {cure}")]
     Choice {

@@ -4,12 +4,13 @@
 //! - [`Source`]: where training points come from;
 //! - [`fit()`]: the loop, which reads top to bottom;
 //! - [`denoising_score_matching`]: what a score network minimises; [`gaussian_mixture`]: a mixture that is fitted; [`monge_ampere`]: Brenier
-//!   maps;
+//!   maps; [`annealed_particles`]: particles that follow an unnormalised density;
 //! - [`ema`], [`optimizer`], [`learning_rate`], [`gradients`]: the parts of an update;
 //! - [`state`]: what a run carries from step to step;
 //! - [`run_directory`]: how a run survives being killed;
 //! - [`tensorboard`]: the scalars of a run as event files.
 
+pub mod annealed_particles;
 pub mod denoising_score_matching;
 pub mod ema;
 pub mod error;
@@ -26,6 +27,7 @@ pub mod source;
 pub mod state;
 pub mod tensorboard;
 
+pub use annealed_particles::{AnnealedParticles, AnnealedParticlesConfig};
 pub use denoising_score_matching::{
     DenoisingScoreMatching, LossConfig, NoiseLevels, NoisedBatch, ScoreMatching, TrainingConfig, Weighting,
 };

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use brenier_measure::TargetConfig;
 use brenier_model::{GridConfig, SamplerConfig};
-use brenier_training::{GaussianMixtureConfig, MongeAmpereLogisticConfig, TrainingConfig};
+use brenier_training::{AnnealedParticlesConfig, GaussianMixtureConfig, MongeAmpereLogisticConfig, TrainingConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,6 +72,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MethodConfig {
+    /// Particles follow a density, known up to a constant, from a Gaussian to the target.
+    AnnealedParticles(AnnealedParticlesConfig),
     /// A network learns the score of the target under noise of every level.
     DenoisingScoreMatching(DenoisingScoreMatchingConfig),
     /// A Gaussian mixture is fitted to points by expectation and maximisation.

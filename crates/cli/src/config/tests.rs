@@ -175,7 +175,8 @@ fn less_likely_mistakes_speak_too() {
 
 /// The places of `steps`, as the schema orders them.
 fn homes_of_steps() -> String {
-    "`evaluation.log_density.steps` or `evaluation.steps` or `method.denoising_score_matching.loss.chain_step.steps` or \
+    "`evaluation.log_density.steps` or `evaluation.steps` or `method.annealed_particles.moves.hmc.steps` or \
+     `method.annealed_particles.moves.mala.steps` or `method.denoising_score_matching.loss.chain_step.steps` or \
      `method.monge_ampere_logistic.discriminator.mlp.steps` or `method.monge_ampere_logistic.rebase.steps` or `training.steps`"
         .to_owned()
 }

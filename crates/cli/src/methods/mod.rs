@@ -1,5 +1,6 @@
 //! The methods, one file or folder each, and the one place that knows them all.
 
+pub mod annealed_particles;
 pub mod gaussian_mixture;
 #[cfg(test)]
 pub mod gaussian_moments;
@@ -25,6 +26,7 @@ use crate::run::record::RunRecord;
 /// What the program asks of the method of a config.
 pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
     match method {
+        MethodConfig::AnnealedParticles(config) => config,
         MethodConfig::DenoisingScoreMatching(config) => config,
         MethodConfig::GaussianMixture(config) => config,
         MethodConfig::MongeAmpereLogistic(config) => config.as_ref(),

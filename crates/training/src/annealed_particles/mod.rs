@@ -1,0 +1,562 @@
+//! Annealed particles: a Gaussian carried to an unnormalised density by sequential Monte Carlo with adaptive temperatures.
+//!
+//! Particles of `log f_β = β log p + (1 - β) log q`, q the start. Every step takes the next β, as far as the *effective share*
+//! `(Σw)²/(n Σw²)` of the weights `w = (p/q)^{β' - β}` allows; `log Z` grows by the logarithm of their mean; particles are resampled
+//! (systematically) and moved by a kernel that leaves `f_{β'}` as it is, in units of their own covariance.
+//!
+//! Del Moral, Doucet and Jasra, Sequential Monte Carlo samplers, JRSS B 68 (2006); temperatures by Jasra, Stephens, Doucet and Tsagaris
+//! (2011); the variance from lineages after Lee and Whiteley, Variance estimation in the particle filter, Biometrika 105 (2018).
+//!
+//! # The standard error of log Z
+//!
+//! With `S_i` the share of the final weight that descends from start i, Z is a mean of n independent contributions `n Z S_i`, but for what
+//! resampling moves between lineages. Systematic resampling gives a lineage of expected size `F = n S` the floor or the ceiling of F,
+//! whose variance `{F}(1 - {F})` is known and no error of Z; so
+//! `Var(log Z) ≈ n/(n-1) Σ (S_i - 1/n)² - Σ_resamplings Σ_i {F_i}(1 - {F_i})/n²`,
+//! and not less than `Σ (1/ESS - 1/n)`, what it would be if every move forgot where it came from.
+//!
+//! # Example
+//!
+//! A density of one's own needs one trait:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use brenier_measure::Measure;
+//! use brenier_training::annealed_particles::{AnnealedParticles, AnnealedParticlesConfig};
+//! use brenier_training::{Flow, Method};
+//! use burn::tensor::{Device, Tensor};
+//!
+//! /// `-(x₀² + x₁²)/2` up to a constant: Z = 2π.
+//! struct Bell;
+//!
+//! impl Measure for Bell {
+//!     fn dim(&self) -> usize {
+//!         2
+//!     }
+//!     fn log_density(&self, x: Tensor<2>) -> Tensor<1> {
+//!         x.square().sum_dim(1).squeeze_dim::<1>(1) * -0.5
+//!     }
+//!     fn score(&self, x: Tensor<2>) -> Tensor<2> {
+//!         -x
+//!     }
+//! }
+//!
+//! let config = AnnealedParticlesConfig { particles: 512, ..Default::default() };
+//! let method = AnnealedParticles::new(config, Arc::new(Bell), None, 0, &Device::flex())?;
+//! let mut state = method.start()?;
+//! method.train(&mut state, &mut |_, _| Ok(Flow::Continue))?;
+//! let log_z = method.log_z(&state);
+//! assert!((log_z.value - std::f64::consts::TAU.ln()).abs() < 5.0 * log_z.std_error);
+//! # Ok::<(), brenier_training::TrainingError>(())
+//! ```
+
+mod config;
+mod modes;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use brenier_measure::linear_algebra::semidefinite_factor;
+use brenier_measure::{
+    Estimate, GaussianMixture, Measure, Points, Purpose, Sample, Stream, Support, to_points, to_tensor,
+};
+use brenier_model::markov_chain::{Kernel, Tempered, Walkers};
+use brenier_model::{Annealing, ParticleSampler, TrainedSampler};
+use burn::tensor::{DType, Device};
+use ndarray::{Array2, Axis};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+pub use config::{AnnealedParticlesConfig, Spread, StartConfig};
+
+use crate::error::TrainingError;
+use crate::fit::Flow;
+use crate::method::{Files, Method, Observe, Scalars};
+
+/// The file of a checkpoint.
+const STATE: &str = "particles.json";
+
+/// The first length of a step, in units of the covariance.
+const FIRST_STEP: f64 = 0.5;
+
+/// Particles from which an optimiser looks for modes.
+const CLIMBERS: usize = 16;
+
+/// An estimate about the modes that is higher by so many joint standard errors, and by so many nats, contradicts the annealing.
+const CONTRADICTION: (f64, f64) = (5.0, 0.1);
+
+/// Radii at which a density must fall off, in standard deviations of the start.
+const RADII: [f64; 2] = [1e3, 1e6];
+
+/// Particles that follow a density from a Gaussian to an unnormalised target.
+pub struct AnnealedParticles {
+    config: AnnealedParticlesConfig,
+    target: Arc<dyn Measure>,
+    support: Option<Support>,
+    start: Arc<GaussianMixture>,
+    seed: u64,
+    dtype: DType,
+    device: Device,
+}
+
+/// All that the next temperature depends on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParticleState {
+    /// β at every temperature so far, from 0.
+    pub temperatures: Vec<f64>,
+    /// The particles, of equal weight, `[n, d]`.
+    pub particles: Points,
+    /// The start that each descends from; ascending.
+    pub ancestors: Vec<usize>,
+    /// log Z of `f_β`.
+    pub log_z: f64,
+    /// `Σ (1/ESS - 1/n)` over the temperatures.
+    pub variance_of_weights: f64,
+    /// The variance of the sizes of lineages that resampling brought.
+    pub variance_of_resampling: f64,
+    /// The variance of log Z as its lineages tell, before the last resampling.
+    pub variance_of_lineages: f64,
+    /// The length of a step of a move.
+    pub step_size: f64,
+    /// The effective share at the last temperature.
+    pub ess: f64,
+    /// Mean acceptance at the last temperature.
+    pub acceptance: f64,
+    /// The mean of -log p over the particles.
+    pub energy: f64,
+    /// log Z about the modes that an optimiser found from the particles, and their number, at the end.
+    pub at_modes: Option<(Estimate, usize)>,
+}
+
+impl ParticleState {
+    /// The state that a checkpoint holds.
+    ///
+    /// # Errors
+    ///
+    /// A missing file, and content of another form.
+    pub fn from_files(files: &Files) -> Result<Self, TrainingError> {
+        let bytes = files.get(STATE).ok_or_else(|| TrainingError::MissingFile { file: STATE.to_owned() })?;
+        serde_json::from_slice(bytes)
+            .map_err(|error| TrainingError::ForeignWeights { file: STATE.to_owned(), reason: error.to_string() })
+    }
+
+    /// β.
+    pub fn temperature(&self) -> f64 {
+        self.temperatures.last().copied().unwrap_or(0.0)
+    }
+
+    /// How many starts have descendants.
+    pub fn distinct_ancestors(&self) -> usize {
+        self.ancestors.chunk_by(|a, b| a == b).count()
+    }
+
+    /// log Z, with its standard error.
+    pub fn log_z(&self) -> Estimate {
+        let variance = self.variance_of_lineages.max(self.variance_of_weights);
+        Estimate { value: self.log_z, std_error: variance.max(0.0).sqrt() }
+    }
+}
+
+impl AnnealedParticles {
+    /// The method for a target in coordinates that are not bounded; `support` says where those of the samples live.
+    ///
+    /// # Errors
+    ///
+    /// A start that cannot be had; a log-density that is NaN or +∞ at a draw of it, or -∞ at all; a score that is not finite where the
+    /// log-density is; a density that does not fall off.
+    pub fn new(
+        config: AnnealedParticlesConfig,
+        target: Arc<dyn Measure>,
+        support: Option<Support>,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, TrainingError> {
+        let start = Arc::new(start(&config.start, target.as_ref())?);
+        let dtype = if *device == Device::flex() { DType::F64 } else { DType::F32 };
+        let method = Self { config, target, support, start, seed, dtype, device: device.clone() };
+        method.check_start()?;
+        method.check_decay()?;
+        Ok(method)
+    }
+
+    /// log Z of the density where the particles are, with its standard error.
+    pub fn log_z(&self, state: &ParticleState) -> Estimate {
+        state.log_z()
+    }
+
+    fn first_particles(&self) -> Points {
+        self.start.sample(&Stream::new(self.seed, Purpose::Particles), 0, 0..self.config.particles as u64)
+    }
+
+    fn log_densities(&self, measure: &dyn Measure, points: &Points) -> Vec<f64> {
+        let found = measure.log_density(to_tensor(points, self.dtype, &self.device));
+        found.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
+    }
+
+    /// In the coordinates of whoever wrote the density.
+    fn shown(&self, point: &[f64]) -> String {
+        let row = Points::from_shape_vec((1, point.len()), point.to_vec()).expect("one row");
+        let row = match &self.support {
+            Some(support) => to_points(support.from_line(to_tensor(&row, DType::F64, &Device::flex()))),
+            None => row,
+        };
+        const SHOWN: usize = 6;
+        let numbers: Vec<String> = row.iter().take(SHOWN).map(|x| format!("{x:.4}")).collect();
+        let more = if row.len() > SHOWN { ", …" } else { "" };
+        format!("({}{more})", numbers.join(", "))
+    }
+
+    fn check_start(&self) -> Result<(), TrainingError> {
+        let points = self.first_particles();
+        let found = self.log_densities(self.target.as_ref(), &points);
+        let shown = |row: usize| self.shown(&points.row(row).to_vec());
+        if let Some(row) = found.iter().position(|value| value.is_nan() || *value == f64::INFINITY) {
+            return Err(TrainingError::Density { what: "log-density", value: found[row], point: shown(row) });
+        }
+        let Some(row) = found.iter().position(|value| value.is_finite()) else {
+            return Err(TrainingError::Density { what: "log-density", value: found[0], point: shown(0) });
+        };
+        let first = points.select(Axis(0), &[row]);
+        let score = to_points(self.target.score(to_tensor(&first, self.dtype, &self.device)));
+        match score.iter().find(|value| !value.is_finite()) {
+            Some(&value) => Err(TrainingError::Density { what: "score", value, point: shown(row) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Along a ray the mass `r^{d-1} p(rv)` must fall in the end, or the mass of a box grows with the box.
+    fn check_decay(&self) -> Result<(), TrainingError> {
+        let d = self.target.dim();
+        let covariance = self.start.covariance();
+        let mean = self.start.mean();
+        let mut rays = Points::zeros((2 * d + 8, d));
+        let mut words = Stream::new(self.seed, Purpose::Particles).at(1, 0);
+        for (k, mut ray) in rays.rows_mut().into_iter().enumerate() {
+            if k < 2 * d {
+                ray[k / 2] = if k % 2 == 0 { 1.0 } else { -1.0 };
+            } else {
+                ray.iter_mut().for_each(|x| *x = words.normal());
+            }
+            let length = ray.dot(&ray).sqrt();
+            ray.iter_mut().enumerate().for_each(|(j, x)| *x *= covariance[[j, j]].sqrt() / length);
+        }
+        let [near, far] = RADII.map(|radius| {
+            let points = Points::from_shape_fn(rays.dim(), |(i, j)| mean[j] + radius * rays[[i, j]]);
+            let log_density = self.log_densities(self.target.as_ref(), &points);
+            log_density.into_iter().map(|log| log + d as f64 * radius.ln()).collect::<Vec<f64>>()
+        });
+        let grows =
+            near.iter().zip(&far).position(|(near, far)| *far == f64::INFINITY || far >= near && near.is_finite());
+        match grows {
+            Some(ray) => Err(TrainingError::Improper { direction: self.shown_ray(&rays.row(ray).to_vec()) }),
+            None => Ok(()),
+        }
+    }
+
+    /// A direction, its largest entry one.
+    fn shown_ray(&self, ray: &[f64]) -> String {
+        let largest = ray.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let numbers: Vec<String> = ray.iter().take(6).map(|x| format!("{:.2}", x / largest)).collect();
+        format!("({}{})", numbers.join(", "), if ray.len() > 6 { ", …" } else { "" })
+    }
+
+    fn kernel(&self, state: &ParticleState, factor: Array2<f64>) -> Kernel {
+        let density = Tempered { target: self.target.clone(), start: self.start.clone(), beta: state.temperature() };
+        Kernel { density, factor, step_size: state.step_size, moves: self.config.moves }
+    }
+
+    /// One temperature.
+    fn advance(&self, state: &mut ParticleState) -> Result<(), TrainingError> {
+        let n = self.config.particles;
+        let step = state.temperatures.len() as u64;
+        let log_p = self.log_densities(self.target.as_ref(), &state.particles);
+        let log_q = self.log_densities(self.start.as_ref(), &state.particles);
+        if let Some(row) = log_p.iter().position(|value| value.is_nan() || *value == f64::INFINITY) {
+            let point = self.shown(&state.particles.row(row).to_vec());
+            return Err(TrainingError::Density { what: "log-density", value: log_p[row], point });
+        }
+        let log_ratio: Vec<f64> = log_p.iter().zip(&log_q).map(|(p, q)| p - q).collect();
+        let beta = state.temperature();
+        let increment = next_increment(&log_ratio, self.config.ess, 1.0 - beta);
+        let weights = Weights::of(&log_ratio, increment);
+        state.ess = weights.ess / n as f64;
+        state.log_z += weights.log_mean;
+        state.variance_of_weights += 1.0 / weights.ess - 1.0 / n as f64;
+        let next = if increment >= 1.0 - beta { 1.0 } else { beta + increment };
+        self.resample(state, &weights.normalized, step);
+        state.temperatures.push(next);
+        let factor = semidefinite_factor(&covariance(&state.particles));
+        let mut kernel = self.kernel(state, factor);
+        let mut walkers = Walkers::new(to_tensor(&state.particles, self.dtype, &self.device), &kernel.density);
+        let stream = Stream::new(self.seed, Purpose::Moves);
+        let moves = self.config.moves.steps() as u64;
+        let mut acceptance = 0.0;
+        for k in 0..moves {
+            let accepted = kernel.step(&mut walkers, &stream, step * moves + k, 0..n as u64);
+            // Robbins and Monro without a falling gain: the density moves on.
+            kernel.step_size *= (accepted - self.config.moves.best_acceptance()).exp();
+            acceptance += accepted / moves as f64;
+        }
+        (state.step_size, state.acceptance) = (kernel.step_size, acceptance);
+        state.particles = to_points(walkers.points());
+        let energies = self.log_densities(self.target.as_ref(), &state.particles);
+        state.energy = -energies.iter().sum::<f64>() / n as f64;
+        if next == 1.0 {
+            self.look_for_modes(state);
+        }
+        Ok(())
+    }
+
+    /// Systematic resampling in the order of the lineages, which stay side by side.
+    fn resample(&self, state: &mut ParticleState, weights: &[f64], step: u64) {
+        let n = weights.len();
+        let count = n as f64;
+        let mut shares = vec![0.0; n];
+        state.ancestors.iter().zip(weights).for_each(|(&ancestor, weight)| shares[ancestor] += weight);
+        let spread: f64 = shares.iter().map(|share| (share - 1.0 / count).powi(2)).sum();
+        state.variance_of_lineages = spread * count / (count - 1.0) - state.variance_of_resampling;
+        state.variance_of_resampling += shares
+            .iter()
+            .map(|share| {
+                let part = (count * share).fract();
+                part * (1.0 - part) / (count * count)
+            })
+            .sum::<f64>();
+        let offset = Stream::new(self.seed, Purpose::Resampling).at(step, 0).uniform();
+        let (mut chosen, mut sum) = (Vec::with_capacity(n), 0.0);
+        for (i, weight) in weights.iter().enumerate() {
+            sum += weight * count;
+            while chosen.len() < n && offset + chosen.len() as f64 <= sum {
+                chosen.push(i);
+            }
+        }
+        // Rounding may leave the last place open.
+        let last = weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0);
+        chosen.resize(n, last);
+        state.particles = state.particles.select(Axis(0), &chosen);
+        state.ancestors = chosen.iter().map(|&i| state.ancestors[i]).collect();
+    }
+
+    /// A second estimate of log Z that annealing has no part in but for where it starts.
+    fn look_for_modes(&self, state: &mut ParticleState) {
+        if self.target.dim() > modes::MOST_DIMENSIONS {
+            return;
+        }
+        let starts = modes::spread_rows(&state.particles, CLIMBERS);
+        state.at_modes = modes::log_z_at_modes(self.target.as_ref(), &starts, self.seed);
+        if let Some(what) = contradiction(state.log_z(), state.at_modes) {
+            warn!("{what}");
+        }
+    }
+}
+
+/// What speaks against a log Z of annealing: the modes that an optimiser found hold more mass.
+pub fn contradiction(log_z: Estimate, at_modes: Option<(Estimate, usize)>) -> Option<String> {
+    let (found, count) = at_modes?;
+    let excess = found.value - log_z.value;
+    let (errors, nats) = CONTRADICTION;
+    (excess > nats && excess > errors * found.std_error.hypot(log_z.std_error)).then(|| {
+        let modes = if count == 1 { "a mode".to_owned() } else { format!("{count} modes") };
+        format!(
+            "mass is missing: an optimiser found {modes} with log Z = {:.3} ± {:.3}, and the annealing found {:.3} ± {:.3}; a mode that is \
+             narrow beside its basin is lost at every temperature",
+            found.value, found.std_error, log_z.value, log_z.std_error
+        )
+    })
+}
+
+/// The Gaussian that particles start from.
+fn start(config: &StartConfig, target: &dyn Measure) -> Result<GaussianMixture, TrainingError> {
+    let d = target.dim();
+    match config {
+        StartConfig::Gaussian { mean, sd } => {
+            let mean = mean.clone().unwrap_or_else(|| vec![0.0; d]);
+            let sd = match sd {
+                Spread::Equal(sd) => vec![*sd; d],
+                Spread::Each(each) => each.clone(),
+            };
+            for (name, found) in [("mean", mean.len()), ("sd", sd.len())] {
+                if found != d {
+                    let what =
+                        format!("`start.gaussian.{name}` has {found} numbers, and the target has {d} coordinates");
+                    return Err(TrainingError::Choice { what, cure: "give one for each" });
+                }
+            }
+            if let Some(bad) = sd.iter().find(|sd| !(**sd > 0.0 && sd.is_finite())) {
+                let what = format!("`start.gaussian.sd` is {bad}");
+                return Err(TrainingError::Choice { what, cure: "give a positive number" });
+            }
+            let covariance =
+                (0..d).map(|i| (0..d).map(|j| if i == j { sd[i] * sd[i] } else { 0.0 }).collect()).collect();
+            Ok(GaussianMixture::new(vec![1.0], vec![mean], vec![covariance])?)
+        }
+        StartConfig::Laplace { widen } => {
+            let cure = "give `start` as {\"gaussian\": {\"sd\": …}}, wide enough for all of the mass";
+            if d > modes::MOST_DIMENSIONS {
+                let what = format!("`start.laplace` forms a Hessian, and the target has {d} coordinates");
+                return Err(TrainingError::Choice { what, cure });
+            }
+            let Some(mode) = modes::climb(target, &vec![0.0; d]) else {
+                let what = "`start.laplace` found no mode from the origin of the coordinates".to_owned();
+                return Err(TrainingError::Choice { what, cure });
+            };
+            let inverse = mode.cholesky.inverse_factor();
+            let covariance = inverse.t().dot(&inverse) * widen.powi(2);
+            let rows = covariance.outer_iter().map(|row| row.to_vec()).collect();
+            Ok(GaussianMixture::new(vec![1.0], vec![mode.point], vec![rows])?)
+        }
+    }
+}
+
+/// Weights `w ∝ e^{δ l}`.
+struct Weights {
+    /// With sum 1.
+    normalized: Vec<f64>,
+    /// `log (1/n) Σ w`.
+    log_mean: f64,
+    /// `(Σw)²/Σw²`.
+    ess: f64,
+}
+
+impl Weights {
+    fn of(log_ratio: &[f64], increment: f64) -> Self {
+        let logs: Vec<f64> = log_ratio.iter().map(|l| increment * l).collect();
+        let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut normalized: Vec<f64> = logs.iter().map(|l| (l - largest).exp()).collect();
+        let sum: f64 = normalized.iter().sum();
+        normalized.iter_mut().for_each(|w| *w /= sum);
+        let log_mean = largest + (sum / logs.len() as f64).ln();
+        let ess = 1.0 / normalized.iter().map(|w| w * w).sum::<f64>();
+        Self { normalized, log_mean, ess }
+    }
+}
+
+/// The largest step of β, at most `rest`, after which the effective share is `share` (of what has any weight).
+fn next_increment(log_ratio: &[f64], share: f64, rest: f64) -> f64 {
+    let weighty = log_ratio.iter().filter(|l| l.is_finite()).count() as f64;
+    let is_even = |increment: f64| Weights::of(log_ratio, increment).ess >= share * weighty;
+    if is_even(rest) {
+        return rest;
+    }
+    let (mut low, mut high) = (0.0, rest);
+    // A relative precision that no later choice feels; β may need many digits at the start.
+    while high - low > 1e-9 * high && high > 1e-300 {
+        let middle = f64::midpoint(low, high);
+        if is_even(middle) { low = middle } else { high = middle }
+    }
+    high
+}
+
+/// The covariance of equally weighted points, held off singularity by rounding.
+fn covariance(points: &Points) -> Array2<f64> {
+    let mean = points.mean_axis(Axis(0)).expect("a particle");
+    let centred = points - &mean;
+    let mut covariance = centred.t().dot(&centred) / points.nrows() as f64;
+    let d = covariance.nrows();
+    let ridge = 1e-9 * covariance.diag().sum() / d as f64;
+    let ridge = if ridge > 0.0 { ridge } else { f64::MIN_POSITIVE };
+    covariance.diag_mut().iter_mut().for_each(|x| *x += ridge);
+    covariance
+}
+
+impl Method for AnnealedParticles {
+    type State = ParticleState;
+
+    fn steps(&self) -> u64 {
+        self.config.temperatures
+    }
+
+    fn start(&self) -> Result<ParticleState, TrainingError> {
+        Ok(ParticleState {
+            temperatures: vec![0.0],
+            particles: self.first_particles(),
+            ancestors: (0..self.config.particles).collect(),
+            log_z: 0.0,
+            variance_of_weights: 0.0,
+            variance_of_resampling: 0.0,
+            variance_of_lineages: 0.0,
+            step_size: FIRST_STEP,
+            ess: 1.0,
+            acceptance: 1.0,
+            energy: 0.0,
+            at_modes: None,
+        })
+    }
+
+    fn resume(&self, files: &Files) -> Result<ParticleState, TrainingError> {
+        ParticleState::from_files(files)
+    }
+
+    fn files(&self, state: &ParticleState) -> Files {
+        Files::from([(STATE.to_owned(), serde_json::to_vec(state).expect("finite numbers"))])
+    }
+
+    fn step(&self, state: &ParticleState) -> u64 {
+        state.temperatures.len() as u64 - 1
+    }
+
+    fn is_done(&self, state: &ParticleState) -> bool {
+        state.temperature() == 1.0
+    }
+
+    fn train(&self, state: &mut ParticleState, observe: &mut Observe<ParticleState>) -> Result<(), TrainingError> {
+        while !self.is_done(state) {
+            if self.step(state) >= self.steps() {
+                return Err(TrainingError::NotCold { temperatures: self.steps(), beta: state.temperature() });
+            }
+            self.advance(state)?;
+            if observe(state, &[("beta", state.temperature()), ("ess", state.ess)])? == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn means(&self, state: &mut ParticleState) -> Scalars {
+        let log_z = state.log_z();
+        let mut scalars = vec![
+            ("beta", state.temperature()),
+            ("ess", state.ess),
+            ("acceptance", state.acceptance),
+            ("step_size", state.step_size),
+            ("log_z", log_z.value),
+            ("log_z_std_error", log_z.std_error),
+            ("distinct_ancestors", state.distinct_ancestors() as f64 / state.ancestors.len() as f64),
+            ("energy", state.energy),
+        ];
+        scalars.extend(state.at_modes.map(|(log_z, _)| ("log_z_at_modes", log_z.value)));
+        scalars
+    }
+
+    /// How far the particles are from the target: β is 1 at the end.
+    fn held_out(&self, state: &ParticleState) -> (&'static str, f64) {
+        ("beta_left", 1.0 - state.temperature())
+    }
+
+    fn sampler(&self, state: &ParticleState) -> Box<dyn TrainedSampler> {
+        Box::new(self.particle_sampler(state))
+    }
+}
+
+impl AnnealedParticles {
+    /// The law as it stands.
+    pub fn particle_sampler(&self, state: &ParticleState) -> ParticleSampler {
+        ParticleSampler {
+            particles: state.particles.clone(),
+            kernel: self.kernel(state, semidefinite_factor(&covariance(&state.particles))),
+            fresh_moves: self.config.fresh_moves,
+            support: self.support.clone(),
+            annealing: Annealing {
+                log_z: state.log_z(),
+                at_modes: state.at_modes,
+                temperatures: state.temperatures.clone(),
+                acceptance: state.acceptance,
+                ancestors: state.distinct_ancestors(),
+            },
+            device: self.device.clone(),
+        }
+    }
+}
