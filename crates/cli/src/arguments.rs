@@ -206,10 +206,17 @@ pub struct ResumeArguments {
 #[derive(Debug, Args)]
 pub struct InitArguments {
     /// A data file: npy, npz, csv or IDX, also gzipped.
-    pub file: PathBuf,
+    #[arg(required_unless_present = "expression")]
+    pub file: Option<PathBuf>,
     /// The way to learn.
     #[arg(long, value_name = "METHOD", default_value = "denoising_score_matching")]
     pub method: InitMethod,
+    /// In place of a file a log-density, up to a constant, such as "-(x0^2 - 1)^2 - 0.5*(x1 - x0)^2"; particles follow it.
+    #[arg(long, value_name = "FORMULA", requires = "dim", conflicts_with_all = ["file", "method"], allow_hyphen_values = true)]
+    pub expression: Option<String>,
+    /// The dimension of a log-density.
+    #[arg(long, value_name = "D", requires = "expression", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub dim: Option<u64>,
 }
 
 /// The methods that a config can be made for.
@@ -248,6 +255,9 @@ pub struct SampleArguments {
 pub struct EvaluateArguments {
     #[command(flatten)]
     pub opened: Opened,
+    /// More runs of the same target, to be set beside the first.
+    #[arg(value_name = "RUN")]
+    pub others: Vec<PathBuf>,
     #[command(flatten)]
     pub sampling: Sampling,
     /// The number of samples [default: as many as there are test points, or the config's count].
@@ -255,6 +265,9 @@ pub struct EvaluateArguments {
     pub count: Option<u64>,
     #[command(flatten)]
     pub judging: Judging,
+    /// A csv file for the summary of every coordinate, where the run follows a density.
+    #[arg(long, value_name = "FILE", conflicts_with = "others")]
+    pub out: Option<PathBuf>,
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub json: bool,

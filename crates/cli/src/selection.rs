@@ -47,14 +47,14 @@ impl Selection {
         self.only.is_none() || self.names(name)
     }
 
+    /// Whether nothing was chosen.
+    pub fn is_whole(&self) -> bool {
+        self.only.is_none()
+    }
+
     /// Whether a metric was asked for by name.
     pub fn names(&self, name: &str) -> bool {
         self.only.iter().flatten().any(|other| other == name)
-    }
-
-    /// The first metric that was asked for by name.
-    pub fn first(&self) -> Option<&str> {
-        self.only.iter().flatten().map(String::as_str).next()
     }
 
     /// The first of these metrics that was asked for by name.

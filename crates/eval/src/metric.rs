@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::classes::Classes;
 use crate::clouds::has_spread;
 use crate::error::{check, check_dims};
+use crate::posterior_summary::{CoordinateSummary, SummaryTable};
 use crate::report::{digits, optional};
 use crate::sliced_w2::{random_directions, sliced_w2_value};
 use crate::{
@@ -200,6 +201,9 @@ pub struct Evaluation {
     /// The classes of the samples, where the data have labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Classes>,
+    /// Every coordinate of the samples, where the target is an unnormalised density.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub posterior: Vec<CoordinateSummary>,
 }
 
 /// The name of the square that comes with [`Metric::W2`].
@@ -302,13 +306,23 @@ pub fn evaluate(
             floor(W2_SQUARED, &perfect.iter().map(|w2| w2 * w2).collect::<Vec<f64>>());
         }
     }
-    Ok(Evaluation { count: n, seed, metrics: reports, denoising_loss: Vec::new(), classes: None })
+    Ok(Evaluation {
+        count: n,
+        seed,
+        metrics: reports,
+        denoising_loss: Vec::new(),
+        classes: None,
+        posterior: Vec::new(),
+    })
 }
 
 impl fmt::Display for Evaluation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} samples, seed {}", self.count, self.seed)?;
         write!(f, "{}", MetricTable(&self.metrics))?;
+        if !self.posterior.is_empty() {
+            write!(f, "\n{}", SummaryTable(&self.posterior))?;
+        }
         if let Some(classes) = &self.classes {
             write!(f, "\n{classes}")?;
         }
@@ -441,7 +455,14 @@ mod tests {
             .with_perfect(&[0.1, 0.12])
             .with_note("a note");
         let metrics = BTreeMap::from([("mean_error".to_owned(), report.clone()), ("sliced_w2".to_owned(), report)]);
-        let answer = Evaluation { count: 180, seed: 3, metrics, denoising_loss: Vec::new(), classes: None };
+        let answer = Evaluation {
+            count: 180,
+            seed: 3,
+            metrics,
+            denoising_loss: Vec::new(),
+            classes: None,
+            posterior: Vec::new(),
+        };
         let expected = "\
 180 samples, seed 3
 metric           value ± se              floor ± sd               z        n  good is

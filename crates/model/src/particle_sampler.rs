@@ -21,6 +21,8 @@ pub struct Annealing {
     pub temperatures: Vec<f64>,
     /// Mean acceptance of the moves at the last temperature.
     pub acceptance: f64,
+    /// `(Σc)²/(n Σc²)` over the numbers c of descendants of the n starts.
+    pub ess: f64,
     /// How many of the starts have descendants at the end.
     pub ancestors: usize,
 }

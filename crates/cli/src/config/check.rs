@@ -111,10 +111,9 @@ impl<'a> Schemas<'a> {
         self.alternatives(schema).into_iter().find_map(|alternative| match alternative {
             Alternative::Name(_) => None,
             Alternative::Tagged(name, inner) => (name == segment).then_some(inner),
-            Alternative::Plain(plain) => plain
-                .get("properties")
-                .and_then(|properties| properties.get(segment))
-                .or_else(|| segment.parse::<usize>().ok().and_then(|_| plain.get("items"))),
+            Alternative::Plain(plain) => {
+                property(plain, segment).or_else(|| segment.parse::<usize>().ok().and_then(|_| plain.get("items")))
+            }
         })
     }
 
@@ -360,7 +359,7 @@ impl<'a> Checker<'a> {
                 self.report(&entry.origin, &path_of_key, format!("this key was already given {place}; keep one"));
                 continue;
             }
-            match schema.get("properties").and_then(|properties| properties.get(&entry.key)) {
+            match property(schema, &entry.key) {
                 Some(inner) => {
                     value.insert(entry.key.clone(), self.visit(inner, &entry.value, &path_of_key));
                 }
@@ -448,6 +447,12 @@ fn tagged(schema: &Value) -> Option<(&str, &Value)> {
     let mut keys = properties(schema);
     let (name, inner) = keys.next()?;
     (keys.next().is_none() && required(schema).eq([name])).then_some((name, inner))
+}
+
+/// What stands under a key: its own schema, or that of every key where the config chooses the names.
+fn property<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
+    let own = schema.get("properties").and_then(|properties| properties.get(key));
+    own.or_else(|| schema.get("additionalProperties").filter(|inner| inner.is_object()))
 }
 
 fn properties(schema: &Value) -> impl Iterator<Item = (&str, &Value)> {

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use brenier_measure::TargetConfig;
 use brenier_measure::data::{DataError, DataSetConfig, SplitConfig};
 use brenier_measure::expectation_maximization::CovarianceKind;
+use brenier_measure::expression::ExpressionConfig;
+use brenier_measure::{MeasureError, TargetConfig};
 use brenier_model::{Activation, NetworkConfig, Preconditioning};
 use brenier_training::monge_ampere::RidgesConfig;
 use brenier_training::{
-    Components, EmaConfig, GaussianMixtureConfig, LearningRate, LossConfig, MongeAmpereLogisticConfig, NoiseLevels,
-    OptimizerConfig, TrainingConfig, Weighting,
+    AnnealedParticlesConfig, Components, EmaConfig, GaussianMixtureConfig, LearningRate, LossConfig,
+    MongeAmpereLogisticConfig, NoiseLevels, OptimizerConfig, TrainingConfig, Weighting,
 };
 
 use super::{Config, EvaluationConfig, MethodConfig, OutputConfig};
@@ -111,6 +112,28 @@ pub fn init(path: &Path, method: InitMethod) -> Result<String, DataError> {
     };
     let method = config.method.clone();
     wiring(&method).resolve(&mut config).expect("a whole config");
+    Ok(serde_json::to_string_pretty(&config).expect("a config has string keys and finite numbers"))
+}
+
+/// The config that `train init` prints for a log-density, as JSON.
+///
+/// # Errors
+///
+/// A formula that cannot be read.
+pub fn of_expression(log_density: &str, dim: usize) -> Result<String, MeasureError> {
+    let expression = ExpressionConfig::new(dim, log_density);
+    expression.build()?;
+    let config = Config {
+        schema: None,
+        name: "expression".to_owned(),
+        seed: 0,
+        device: DeviceName::Cpu,
+        target: TargetConfig::Expression(expression),
+        method: MethodConfig::AnnealedParticles(AnnealedParticlesConfig::default()),
+        training: None,
+        evaluation: EvaluationConfig { count: 4000, log_density: None, ..EvaluationConfig::default() },
+        output: OutputConfig { log_every: 1, checkpoint_every: 10, ..OutputConfig::default() },
+    };
     Ok(serde_json::to_string_pretty(&config).expect("a config has string keys and finite numbers"))
 }
 

@@ -80,6 +80,10 @@ impl Wiring for AnnealedParticlesConfig {
         json!({ NAME: {} })
     }
 
+    fn refuse(&self, run: &RunView) -> Result<(), Error> {
+        self.rehearse(run)
+    }
+
     fn rehearse(&self, run: &RunView) -> Result<(), Error> {
         particles(self, run).map(drop)
     }

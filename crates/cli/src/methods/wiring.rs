@@ -54,6 +54,16 @@ pub trait Wiring {
     /// What stored weights mean: a run starts from another of an equal model.
     fn model(&self) -> Value;
 
+    /// Refuses what can be told at once, before a directory is made.
+    ///
+    /// # Errors
+    ///
+    /// What training would refuse, as far as it takes next to no time to find out.
+    fn refuse(&self, run: &RunView) -> Result<(), Error> {
+        let _ = run;
+        Ok(())
+    }
+
     /// Does all that could be refused before the first step, and writes nothing.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use tracing::warn;
 use crate::config::{Config, LogDensityConfig};
 use crate::error::Error;
 use crate::progress::{Progress, Watched};
+use crate::run::density_metrics::{density_metrics, posterior};
 use crate::run::law::DensityError;
 use crate::run::map_metrics::map_metrics;
 use crate::run::opened::TrainedRun;
@@ -140,6 +141,10 @@ impl Report {
         }
         evaluation.metrics.extend(of_density(run, problem, samples, judge)?);
         evaluation.metrics.extend(map_metrics(run, problem, samples, &judge.selection)?);
+        evaluation.metrics.extend(density_metrics(run, problem, samples, &judge.selection));
+        if judge.selection.is_whole() {
+            evaluation.posterior = posterior(run, problem, samples);
+        }
         evaluation.metrics.retain(|name, _| judge.selection.wants(name));
         if let Reference::Data { train, labels: Some(labels), .. } = &problem.reference
             && train.nrows() >= 3 * NEIGHBOURS
@@ -181,15 +186,20 @@ impl Report {
         samples: &Points,
         judge: &Judge,
     ) -> Result<Self, Error> {
-        if let Some(metric) = judge.selection.first() {
+        let metrics: BTreeMap<String, MetricReport> = density_metrics(run, problem, samples, &judge.selection)
+            .into_iter()
+            .map(|(name, report)| (name, report.with_seed(judge.settings.seed)))
+            .collect();
+        if let Some(metric) = judge.selection.named_without(&metrics).first() {
             return Err(Error::no_draws(&format!("metrics such as `{metric}`"), target.name));
         }
         let evaluation = Evaluation {
             count: samples.nrows(),
             seed: judge.settings.seed,
-            metrics: BTreeMap::new(),
+            metrics,
             denoising_loss: Vec::new(),
             classes: None,
+            posterior: if judge.selection.is_whole() { posterior(run, problem, samples) } else { Vec::new() },
         };
         Ok(Self::of(run, problem, "nothing", evaluation))
     }

@@ -2,7 +2,9 @@
 //!
 //! Nothing here knows a method: what depends on one is asked of its wiring (see `methods`).
 
+pub mod agreement;
 pub mod convergence_figure;
+pub mod density_metrics;
 pub mod evaluation;
 pub mod law;
 pub mod map_figures;

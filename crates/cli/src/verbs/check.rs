@@ -34,7 +34,8 @@ pub fn check(arguments: &CheckArguments, context: &Context) -> Result<Exit, Erro
     let length = method.length(&record.config);
     let points = match problem.data.counts {
         Some([train, validation, test]) => format!("{train} + {validation} + {test} points"),
-        None => "fresh draws".to_string(),
+        None if problem.samples.is_some() => "fresh draws".to_owned(),
+        None => "a density without draws".to_owned(),
     };
     say(&format!(
         "{}: {} of dimension {}, {}{} steps\n",

@@ -1,6 +1,12 @@
-//! `train evaluate`: compares samples of a run with its target.
+//! `train evaluate`: compares samples of a run with its target, and runs of one target with one another.
 
+use std::path::Path;
+
+use brenier_eval::SHARES;
+use brenier_eval::figures::write_atomically;
+use brenier_measure::{Estimate, Points};
 use brenier_training::run_directory::CheckpointSelector;
+use serde_json::json;
 use tracing::warn;
 
 use crate::arguments::{EvaluateArguments, Judging, Opened, Sampling};
@@ -8,6 +14,9 @@ use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::Flags;
+use crate::output_file;
+use crate::run::agreement::{Side, agreement};
+use crate::run::density_metrics::OF_ANNEALING;
 use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
 use crate::run::map_metrics::OF_MAP;
 use crate::run::opened::StoredRun;
@@ -16,12 +25,74 @@ use crate::selection::{OF_MODES, Selection, settings};
 use crate::stdout::say;
 use crate::verbs::Context;
 
+/// One run that was judged.
+struct Judged {
+    report: Report,
+    samples: Points,
+    /// The names of the coordinates.
+    columns: Option<Vec<String>>,
+}
+
 /// Prints every metric that applies, and keeps them in evaluation.json.
 pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit, Error> {
-    let selection =
-        Selection::new(&arguments.judging, &[&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP].concat())?;
+    let Opened { run, .. } = &arguments.opened;
+    if let Some(out) = &arguments.out {
+        check_summary_file(out)?;
+    }
+    let first = judge(run, arguments, context)?;
+    if let Some(out) = &arguments.out {
+        write_summary(&first.report, out)?;
+    }
+    if arguments.others.is_empty() {
+        let text = if arguments.json { first.report.to_json_line() } else { first.report.evaluation.to_string() };
+        say(&text)?;
+        return Ok(Exit::Done);
+    }
+    let mut all = vec![first];
+    for other in &arguments.others {
+        let judged = judge(other, arguments, context)?;
+        let (own, foreign) = (&all[0].report.target, &judged.report.target);
+        if own != foreign || all[0].samples.ncols() != judged.samples.ncols() {
+            return Err(Error::bad_input(format!(
+                "{} has the target {foreign}, and {} has {own}",
+                other.display(),
+                run.display()
+            ))
+            .hint("runs are set side by side that learnt the same target"));
+        }
+        all.push(judged);
+    }
+    let paths: Vec<String> =
+        std::iter::once(run).chain(&arguments.others).map(|path| path.display().to_string()).collect();
+    let sides: Vec<Side> = all
+        .iter()
+        .zip(&paths)
+        .map(|(judged, path)| Side { name: path, log_z: log_z(&judged.report), samples: &judged.samples })
+        .collect();
+    let agreement = agreement(&sides, all[0].columns.as_deref());
+    if arguments.json {
+        let runs: Vec<_> =
+            all.iter().zip(&paths).map(|(judged, run)| json!({"run": run, "report": judged.report})).collect();
+        return say(&format!("{}\n", json!({"runs": runs, "agreement": agreement}))).map(|()| Exit::Done);
+    }
+    for (judged, path) in all.iter().zip(&paths) {
+        say(&format!("{path}: {}\n", judged.report.evaluation))?;
+    }
+    say(&agreement.text())?;
+    Ok(Exit::Done)
+}
+
+/// log Z of a report.
+fn log_z(report: &Report) -> Option<Estimate> {
+    let report = report.evaluation.metrics.get("log_z")?;
+    Some(Estimate { value: report.value?, std_error: report.std_error? })
+}
+
+fn judge(path: &Path, arguments: &EvaluateArguments, context: &Context) -> Result<Judged, Error> {
+    let names = [&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP, &OF_ANNEALING].concat();
+    let selection = Selection::new(&arguments.judging, &names)?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
-    let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    let run = StoredRun::open(path, arguments.opened.checkpoint)?;
     let problem = Problem::new(&run.record.config)?;
     run.record.check_data(&problem.data)?;
     let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);
@@ -39,11 +110,6 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
         quiet: context.quiet,
     };
     let report = Report::new(&run, &problem, &samples, &judge)?;
-    if arguments.json {
-        say(&report.to_json_line())?;
-    } else {
-        say(&report.evaluation.to_string())?;
-    }
     // The report of the run is that of its own sampler, seed and best checkpoint; what flags ask for is an answer.
     let Opened { checkpoint, seed, .. } = arguments.opened;
     let own = checkpoint == CheckpointSelector::Best && seed.is_none() && arguments.count.is_none();
@@ -54,5 +120,39 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     {
         warn!("{EVALUATION} could not be kept: {error}");
     }
-    Ok(Exit::Done)
+    Ok(Judged { report, samples, columns: problem.data.columns })
+}
+
+/// Refuses a file that no summary can be written to.
+fn check_summary_file(out: &Path) -> Result<(), Error> {
+    if !out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+        return Err(Error::bad_input(format!("{}: the summary of every coordinate is a csv file", out.display()))
+            .hint("give --out a name that ends in .csv"));
+    }
+    output_file::check(out, &[])
+}
+
+/// Writes the summary of every coordinate as csv.
+fn write_summary(report: &Report, out: &Path) -> Result<(), Error> {
+    let posterior = &report.evaluation.posterior;
+    if posterior.is_empty() {
+        return Err(Error::bad_input(
+            "there is no summary of coordinates: the run learnt from points, or `--only` left it out",
+        )
+        .hint("a run whose target is a density has one; leave `--only` out"));
+    }
+    let quantiles = SHARES.map(|share| format!("q{:.0}", share * 100.0)).join(",");
+    let mut text = format!("coordinate,mean,sd,{quantiles},r_hat\n");
+    for row in posterior {
+        // A name with a comma or a quote is quoted, as RFC 4180 says.
+        let name = if row.name.contains([',', '"', '\n']) {
+            format!("\"{}\"", row.name.replace('"', "\"\""))
+        } else {
+            row.name.clone()
+        };
+        let [low, median, high] = row.quantiles;
+        let r_hat = row.r_hat.map_or(String::new(), |r_hat| r_hat.to_string());
+        text += &format!("{name},{},{},{low},{median},{high},{r_hat}\n", row.mean, row.sd);
+    }
+    Ok(write_atomically(out, text.as_bytes())?)
 }

@@ -1,17 +1,21 @@
-//! `train init`: a config for a data file.
+//! `train init`: a config for a data file, or for a log-density.
 
 use crate::arguments::InitArguments;
 use crate::config;
 use crate::error::{Error, Exit};
 use crate::stdout::say;
 
-/// Prints a config that fits the file.
+/// Prints a config that fits the file, or one for a log-density.
 pub fn init(arguments: &InitArguments) -> Result<Exit, Error> {
-    if arguments.file.to_str().is_none() {
-        let message =
-            format!("the name of {} is no Unicode text, and a config could not hold it", arguments.file.display());
+    if let (Some(expression), Some(dim)) = (&arguments.expression, arguments.dim) {
+        say(&format!("{}\n", config::init::of_expression(expression, dim as usize)?))?;
+        return Ok(Exit::Done);
+    }
+    let file = arguments.file.as_ref().expect("a file where there is no expression");
+    if file.to_str().is_none() {
+        let message = format!("the name of {} is no Unicode text, and a config could not hold it", file.display());
         return Err(Error::bad_input(message).hint("rename the file"));
     }
-    say(&format!("{}\n", config::init::init(&arguments.file, arguments.method)?))?;
+    say(&format!("{}\n", config::init::init(file, arguments.method)?))?;
     Ok(Exit::Done)
 }

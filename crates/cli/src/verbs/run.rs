@@ -11,12 +11,12 @@ use crate::config::{
     set::Override,
 };
 use crate::error::{Error, Exit};
-use crate::interruption::Limits;
+use crate::interruption::{self, Limits};
 use crate::methods::wiring::Length;
 use crate::methods::{check_start, read_record, wiring};
 use crate::run::problem::Problem;
 use crate::run::record::RunRecord;
-use crate::run::{Ending, RunContext};
+use crate::run::{Ending, RunContext, RunView};
 use crate::verbs::Context;
 
 /// Trains from a config to its end, or until it is stopped.
@@ -32,6 +32,16 @@ pub fn run(arguments: &RunArguments, context: &Context) -> Result<Exit, Error> {
     let record = RunRecord::new(config, problem.data.clone());
     let text = record.to_json()?;
     check_start(&record)?;
+    let go_on = || !interruption::asked();
+    let view = RunView {
+        record: &record,
+        directory: None,
+        problem: Some(&problem),
+        device: &device,
+        go_on: &go_on,
+        quiet: context.quiet,
+    };
+    wiring(&record.config.method).refuse(&view)?;
     if arguments.fresh
         && let Some(old) = RunDirectory::move_aside(&path)?
     {

@@ -62,7 +62,7 @@ pub enum StartConfig {
 }
 
 fn widen() -> f64 {
-    1.5
+    2.0
 }
 
 impl Default for StartConfig {

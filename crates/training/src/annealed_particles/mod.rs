@@ -153,6 +153,12 @@ impl ParticleState {
         self.ancestors.chunk_by(|a, b| a == b).count()
     }
 
+    /// `(Σc)²/(n Σc²)` over the numbers c of descendants of the n starts.
+    pub fn lineage_ess(&self) -> f64 {
+        let squares: usize = self.ancestors.chunk_by(|a, b| a == b).map(|lineage| lineage.len().pow(2)).sum();
+        self.ancestors.len() as f64 / squares as f64
+    }
+
     /// log Z, with its standard error.
     pub fn log_z(&self) -> Estimate {
         let variance = self.variance_of_lineages.max(self.variance_of_weights);
@@ -554,6 +560,7 @@ impl AnnealedParticles {
                 at_modes: state.at_modes,
                 temperatures: state.temperatures.clone(),
                 acceptance: state.acceptance,
+                ess: state.lineage_ess(),
                 ancestors: state.distinct_ancestors(),
             },
             device: self.device.clone(),

@@ -74,11 +74,21 @@ pub(super) fn climb(measure: &dyn Measure, start: &[f64]) -> Option<Maximum> {
         let step = |floor: f64| {
             Array1::from_iter(along.iter().zip(&spectrum.values).map(|(g, l)| g / l.abs().max(floor * largest)))
         };
-        let step = vectors.dot(&step(1e-12));
-        let rise = step.dot(&gradient);
+        let mut step = vectors.dot(&step(1e-12));
+        let mut rise = step.dot(&gradient);
         if rise < RISE * (1.0 + value.abs()) {
-            let cholesky = Cholesky::of_matrix(&precision)?;
-            return Some(Maximum { point, log_density: value, precision, cholesky });
+            if let Some(cholesky) = Cholesky::of_matrix(&precision) {
+                return Some(Maximum { point, log_density: value, precision, cholesky });
+            }
+            // A saddle, or a flat place: down its curvature, which the gradient does not show.
+            let (least, curvature) =
+                spectrum.values.iter().copied().enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).expect("a coordinate");
+            if curvature >= 0.0 {
+                return None;
+            }
+            let length = 1.0 / (-curvature).sqrt();
+            step = vectors.column(least).to_owned() * length;
+            rise = 0.5;
         }
         let mut share = 1.0;
         let better = (0..SHORTENINGS).find_map(|_| {
@@ -222,6 +232,10 @@ mod tests {
         let exact = wells.log_normalizer().unwrap();
         assert!(modes == 2 && log_z.std_error < 0.03, "{modes} {log_z:?}");
         assert!((log_z.value - exact).abs() < 5.0 * log_z.std_error, "{log_z:?} against {exact}");
+        // The origin is a saddle of the wells, but for the tilt.
+        let saddle = brenier_measure::expression::ExpressionConfig::new(2, "-(x0^2 - 1)^2 - x1^2").build().unwrap();
+        let mode = climb(&saddle, &[0.0, 0.0]).unwrap();
+        assert!((mode.point[0].abs() - 1.0).abs() < 1e-6 && mode.log_density.abs() < 1e-10, "{mode:?}");
         // The spike of a spike in a slab, found from far out.
         let spike = target(r#"{"spike_in_slab": {"dim": 4}}"#);
         let (log_z, modes) = log_z_at_modes(spike.as_ref(), &Points::from_elem((2, 4), 2.0), 1).unwrap();
