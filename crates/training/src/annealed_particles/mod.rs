@@ -15,6 +15,14 @@
 //! `Var(log Z) ≈ n/(n-1) Σ (S_i - 1/n)² - Σ_resamplings Σ_i {F_i}(1 - {F_i})/n²`,
 //! and not less than `Σ (1/ESS - 1/n)`, what it would be if every move forgot where it came from.
 //!
+//! It knows what the particles know: where they cannot reach a part of the mass (the neck of a funnel, a narrow mode) it is too small.
+//!
+//! # Moves in units of others
+//!
+//! Steps are measured by a covariance of the particles. A particle that is moved in units that its own place has a part in has not the
+//! law that it should: on the breast-cancer posterior (d = 31, 2048 particles) log Z came out .4 too high. So each half of the particles
+//! moves in units of the other.
+//!
 //! # Example
 //!
 //! A density of one's own needs one trait:
@@ -65,7 +73,7 @@ use brenier_measure::{
 use brenier_model::markov_chain::{Kernel, Tempered, Walkers};
 use brenier_model::{Annealing, ParticleSampler, TrainedSampler};
 use burn::tensor::{DType, Device};
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, Axis, s};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -294,26 +302,45 @@ impl AnnealedParticles {
         let next = if increment >= 1.0 - beta { 1.0 } else { beta + increment };
         self.resample(state, &weights.normalized, step);
         state.temperatures.push(next);
-        let factor = semidefinite_factor(&covariance(&state.particles));
-        let mut kernel = self.kernel(state, factor);
-        let mut walkers = Walkers::new(to_tensor(&state.particles, self.dtype, &self.device), &kernel.density);
-        let stream = Stream::new(self.seed, Purpose::Moves);
-        let moves = self.config.moves.steps() as u64;
-        let mut acceptance = 0.0;
-        for k in 0..moves {
-            let accepted = kernel.step(&mut walkers, &stream, step * moves + k, 0..n as u64);
-            // Robbins and Monro without a falling gain: the density moves on.
-            kernel.step_size *= (accepted - self.config.moves.best_acceptance()).exp();
-            acceptance += accepted / moves as f64;
-        }
-        (state.step_size, state.acceptance) = (kernel.step_size, acceptance);
-        state.particles = to_points(walkers.points());
+        self.move_all(state, step);
         let energies = self.log_densities(self.target.as_ref(), &state.particles);
         state.energy = -energies.iter().sum::<f64>() / n as f64;
         if next == 1.0 {
             self.look_for_modes(state);
         }
         Ok(())
+    }
+
+    /// Moves both halves of the particles, each in units of the covariance of the other: a kernel that knows where its own particles are
+    /// does not leave their law as it is, and log Z would be too high.
+    fn move_all(&self, state: &mut ParticleState, step: u64) {
+        let n = self.config.particles;
+        let halves = [0..n / 2, n / 2..n];
+        let lineages = state.lineage_ess() * n as f64 / 2.0;
+        let [first, second] = halves.clone().map(|rows| state.particles.slice(s![rows, ..]).to_owned());
+        let factors = [&second, &first].map(|other| semidefinite_factor(&covariance(other, lineages)));
+        let [mut kernel, other] = factors.map(|factor| self.kernel(state, factor));
+        let place = |points: &Points| Walkers::new(to_tensor(points, self.dtype, &self.device), &kernel.density);
+        let mut walkers = [place(&first), place(&second)];
+        let stream = Stream::new(self.seed, Purpose::Moves);
+        let moves = self.config.moves.steps() as u64;
+        let mut acceptance = 0.0;
+        for k in 0..moves {
+            let mut accepted = 0.0;
+            for (half, rows) in halves.iter().enumerate() {
+                let factor = if half == 0 { &kernel.factor } else { &other.factor };
+                let kernel = Kernel { factor: factor.clone(), ..kernel.clone() };
+                let share = rows.len() as f64 / n as f64;
+                let indices = rows.start as u64..rows.end as u64;
+                accepted += share * kernel.step(&mut walkers[half], &stream, step * moves + k, indices);
+            }
+            // Robbins and Monro without a falling gain: the density moves on.
+            kernel.step_size *= (accepted - self.config.moves.best_acceptance()).exp();
+            acceptance += accepted / moves as f64;
+        }
+        (state.step_size, state.acceptance) = (kernel.step_size, acceptance);
+        let [first, second] = walkers.map(|walkers| to_points(walkers.points()));
+        state.particles = ndarray::concatenate![Axis(0), first, second];
     }
 
     /// Systematic resampling in the order of the lineages, which stay side by side.
@@ -456,15 +483,17 @@ fn next_increment(log_ratio: &[f64], share: f64, rest: f64) -> f64 {
     high
 }
 
-/// The covariance of equally weighted points, held off singularity by rounding.
-fn covariance(points: &Points) -> Array2<f64> {
+/// The covariance of equally weighted points, drawn towards its diagonal by `d/(d + m)` for m independent lineages, and held off singularity
+/// by rounding.
+fn covariance(points: &Points, lineages: f64) -> Array2<f64> {
     let mean = points.mean_axis(Axis(0)).expect("a particle");
     let centred = points - &mean;
     let mut covariance = centred.t().dot(&centred) / points.nrows() as f64;
     let d = covariance.nrows();
+    let keep = lineages / (d as f64 + lineages);
     let ridge = 1e-9 * covariance.diag().sum() / d as f64;
     let ridge = if ridge > 0.0 { ridge } else { f64::MIN_POSITIVE };
-    covariance.diag_mut().iter_mut().for_each(|x| *x += ridge);
+    covariance.indexed_iter_mut().for_each(|((i, j), x)| *x = if i == j { *x + ridge } else { *x * keep });
     covariance
 }
 
@@ -550,9 +579,10 @@ impl Method for AnnealedParticles {
 impl AnnealedParticles {
     /// The law as it stands.
     pub fn particle_sampler(&self, state: &ParticleState) -> ParticleSampler {
+        let lineages = state.lineage_ess() * state.ancestors.len() as f64;
         ParticleSampler {
             particles: state.particles.clone(),
-            kernel: self.kernel(state, semidefinite_factor(&covariance(&state.particles))),
+            kernel: self.kernel(state, semidefinite_factor(&covariance(&state.particles, lineages))),
             fresh_moves: self.config.fresh_moves,
             support: self.support.clone(),
             annealing: Annealing {
