@@ -3,6 +3,7 @@
 mod backends;
 mod chain;
 mod corruption;
+mod density;
 mod grids;
 mod localize;
 mod metrics;

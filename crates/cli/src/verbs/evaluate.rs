@@ -1,10 +1,10 @@
 //! `train evaluate`: compares samples of a run with its target, and runs of one target with one another.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use brenier_eval::SHARES;
 use brenier_eval::figures::write_atomically;
-use brenier_measure::{Estimate, Points};
+use brenier_measure::{Estimate, Points, TargetConfig};
 use brenier_training::run_directory::CheckpointSelector;
 use serde_json::json;
 use tracing::warn;
@@ -29,6 +29,8 @@ use crate::verbs::Context;
 struct Judged {
     report: Report,
     samples: Points,
+    /// What was learnt, wherever its file lies.
+    target: TargetConfig,
     /// The names of the coordinates.
     columns: Option<Vec<String>>,
 }
@@ -51,14 +53,10 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     let mut all = vec![first];
     for other in &arguments.others {
         let judged = judge(other, arguments, context)?;
-        let (own, foreign) = (&all[0].report.target, &judged.report.target);
-        if own != foreign || all[0].samples.ncols() != judged.samples.ncols() {
-            return Err(Error::bad_input(format!(
-                "{} has the target {foreign}, and {} has {own}",
-                other.display(),
-                run.display()
-            ))
-            .hint("runs are set side by side that learnt the same target"));
+        if all[0].report.target != judged.report.target || all[0].target != judged.target {
+            let message = format!("{} and {} have different targets", run.display(), other.display());
+            return Err(Error::bad_input(message)
+                .hint("runs are set side by side that learnt the same target; compare `target` in their config.json"));
         }
         all.push(judged);
     }
@@ -120,7 +118,9 @@ fn judge(path: &Path, arguments: &EvaluateArguments, context: &Context) -> Resul
     {
         warn!("{EVALUATION} could not be kept: {error}");
     }
-    Ok(Judged { report, samples, columns: problem.data.columns })
+    let mut target = run.record.config.target.clone();
+    target.paths().into_iter().for_each(|path| *path = PathBuf::new());
+    Ok(Judged { report, samples, target, columns: problem.data.columns })
 }
 
 /// Refuses a file that no summary can be written to.
