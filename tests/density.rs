@@ -92,6 +92,20 @@ fn runs_of_one_target_are_set_side_by_side() {
 }
 
 #[test]
+fn a_target_with_draws_is_compared_with_them_too() {
+    let place = Workplace::new();
+    place.smoke("density_gmm40_2d.json", "run", &["-q"]).succeeds();
+    let run = place.run("run");
+    let only = ["evaluate", text(&run), "--only", "log_z,w2,modes_hit", "--json", "-q"];
+    let report = place.train(&only).succeeds().json();
+    let metrics = report["metrics"].as_object().unwrap();
+    let names: Vec<&str> = metrics.keys().map(String::as_str).collect();
+    assert_eq!(names, ["log_z", "modes_hit", "w2"], "{report}");
+    assert_eq!(metrics["log_z"]["floor"], 0.0, "the target is normalised");
+    place.train(&["evaluate", text(&run), "--only", "elbo"]).fails(2).says("has no log-density");
+}
+
+#[test]
 fn init_prints_a_config_for_a_formula() {
     let place = Workplace::new();
     let formula = ["init", "--expression", "-(x0^2 - 1)^2 - 0.5*(x1 - x0)^2", "--dim", "2"];

@@ -253,6 +253,8 @@ fn of_density(
     if !of_density.iter().any(|name| judge.selection.wants(name)) {
         return Ok(BTreeMap::new());
     }
+    // An annealing knows log Z without a log-density of its own.
+    let asked = |name: &str| judge.selection.names(name) && (name != "log_z" || run.sampler.annealing().is_none());
     let seed = judge.settings.seed;
     let (test, target) = match &problem.reference {
         Reference::Data { test, .. } => (first_rows(test, points), None),
@@ -277,7 +279,7 @@ fn of_density(
         Ok((at_test, at_samples))
     });
     let (at_test, at_samples) = match found {
-        Err(DensityError::Undefined(SamplerError::NoLogDensity)) => match judge.selection.first_named(&of_density) {
+        Err(DensityError::Undefined(SamplerError::NoLogDensity)) => match of_density.iter().find(|name| asked(name)) {
             None => return Ok(BTreeMap::new()),
             Some(_) => return Err(Error::run_without_density(&run.record.config.name)),
         },

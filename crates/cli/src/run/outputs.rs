@@ -186,8 +186,8 @@ fn picture(samples: &Points, data: &DataRecord, target: Option<&Points>) -> Resu
             let samples = first(MOST_POINTS);
             let target = target.map(|target| ("target", target));
             let panels: Vec<_> = target.into_iter().chain([("samples", &samples)]).collect();
-            scatter("Target and samples", ["x₀", "x₁"], &panels, scatter_size(panels.len()), figures::Format::Png)
-                .map(Some)
+            let title = if panels.len() == 1 { "Samples" } else { "Target and samples" };
+            scatter(title, ["x₀", "x₁"], &panels, scatter_size(panels.len()), figures::Format::Png).map(Some)
         }
         None => Ok(None),
     }

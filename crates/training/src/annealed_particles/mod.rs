@@ -84,10 +84,13 @@ use crate::fit::Flow;
 use crate::method::{Files, Method, Observe, Scalars};
 
 /// The file of a checkpoint.
-const STATE: &str = "particles.json";
+const STATE: &str = "state.json";
 
 /// The first length of a step, in units of the covariance.
 const FIRST_STEP: f64 = 0.5;
+
+/// The share of the rest of β that is taken while particles without weight are left behind.
+const LEAST_INCREMENT: f64 = 1e-9;
 
 /// Particles from which an optimiser looks for modes.
 const CLIMBERS: usize = 16;
@@ -470,6 +473,10 @@ impl Weights {
 /// The largest step of β, at most `rest`, after which the effective share is `share` (of what has any weight).
 fn next_increment(log_ratio: &[f64], share: f64, rest: f64) -> f64 {
     let weighty = log_ratio.iter().filter(|l| l.is_finite()).count() as f64;
+    // Where most particles have no weight at all, these are left behind first, and β hardly moves.
+    if weighty < share * log_ratio.len() as f64 {
+        return rest * LEAST_INCREMENT;
+    }
     let is_even = |increment: f64| Weights::of(log_ratio, increment).ess >= share * weighty;
     if is_even(rest) {
         return rest;

@@ -126,6 +126,15 @@ fn an_annealing_that_is_resumed_anywhere_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_density_that_is_zero_nearly_everywhere_keeps_its_mass() {
+    // Uniform on a square that one start in a hundred hits: its log-density is -∞ elsewhere.
+    let target = target(json!({"uniform_box": {"low": [0.0, 0.0], "high": [0.5, 0.5]}}));
+    let log_z: Vec<f64> = (0..10).map(|seed| end(&method(1024, 2.0, &target, seed)).log_z().value).collect();
+    let Estimate { value, std_error } = Estimate::mean(log_z);
+    assert!(value.abs() < 5.0 * std_error && std_error < 0.15, "{value} ± {std_error}");
+}
+
+#[test]
 fn a_spike_that_tempering_loses_is_told_of() {
     let target = target(json!({"spike_in_slab": {"dim": 10}}));
     let state = end(&method(1024, 3.0, &target, 2));
