@@ -141,6 +141,12 @@ fn what_cannot_be_followed_is_refused_and_nothing_is_written() {
         }
         assert!(!run.exists(), "{name}");
     }
+    let target = r#"{"expression": {"dim": 1, "log_density": "-x0^2"}}"#;
+    let learner = format!(r#"{{"name": "n", "target": {target}, "method": {{"monge_ampere_logistic": {{}}}}}}"#);
+    let config = place.write("learner.json", &learner);
+    let said = place.train(&["run", text(&config), "--run-dir", text(&run)]).fails(2);
+    said.says("the points of `monge_ampere_logistic` take draws of the target");
+    assert!(!run.exists(), "a method that learns from points");
     let points = place.write("points.csv", "a,b\n1,2\n3,4\n");
     let data = format!(r#", "data": {{"path": {}}}"#, serde_json::to_string(&points).unwrap());
     let config = typed(&place, "columns", "-x0^2 - sum(row, (c - x0)^2)", 1, &data);

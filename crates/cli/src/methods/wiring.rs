@@ -58,10 +58,12 @@ pub trait Wiring {
     ///
     /// # Errors
     ///
-    /// What training would refuse, as far as it takes next to no time to find out.
+    /// What training would refuse, as far as it takes next to no time to find out: by default a target without draws.
     fn refuse(&self, run: &RunView) -> Result<(), Error> {
-        let _ = run;
-        Ok(())
+        match run.problem {
+            Some(problem) => problem.samples(&format!("the points of `{}`", self.name())).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Does all that could be refused before the first step, and writes nothing.
