@@ -266,7 +266,7 @@ pub struct EvaluateArguments {
     #[command(flatten)]
     pub judging: Judging,
     /// A csv file for the summary of every coordinate, where the run follows a density.
-    #[arg(long, value_name = "FILE", conflicts_with = "others")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["others", "only"])]
     pub out: Option<PathBuf>,
     /// Print one JSON object on stdout.
     #[arg(long)]

@@ -60,7 +60,7 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 }
 
 /// The rank-normalised split R̂ of groups of values: the larger of that of their ranks and that of the ranks of their distances from the
-/// median. `None` for fewer than two groups, or groups of fewer than four values.
+/// median; infinite where values differ between groups alone. `None` for fewer than two groups, or groups of fewer than four values.
 pub fn r_hat(groups: &[Vec<f64>]) -> Option<f64> {
     let length = groups.iter().map(Vec::len).min()? / 2;
     if groups.len() < 2 || length < 2 {
@@ -74,7 +74,7 @@ pub fn r_hat(groups: &[Vec<f64>]) -> Option<f64> {
     let median = quantile(&sorted, 0.5);
     let folded: Vec<f64> = all.iter().map(|x| (x - median).abs()).collect();
     let found = split_r_hat(&normal_scores(&all), length).max(split_r_hat(&normal_scores(&folded), length));
-    found.is_finite().then_some(found)
+    (!found.is_nan()).then_some(found)
 }
 
 /// `Φ⁻¹((rank - 3/8)/(S + 1/4))`; equal values share the mean of their ranks.
@@ -148,6 +148,7 @@ mod tests {
         assert!(groups(0.0, 1.0) < 1.01, "{}", groups(0.0, 1.0));
         assert!(groups(1.0, 1.0) > 1.05 && groups(0.0, 3.0) > 1.05, "{} {}", groups(1.0, 1.0), groups(0.0, 3.0));
         assert_eq!(r_hat(&[vec![2.0; 8], vec![2.0; 8]]), Some(1.0));
+        assert_eq!(r_hat(&[vec![2.0; 8], vec![3.0; 8]]), Some(f64::INFINITY));
         assert_eq!(r_hat(&[normals(1, 100, 0.0, 1.0)]), None);
     }
 

@@ -100,6 +100,18 @@ pub enum MeasureError {
         /// Its value.
         value: f64,
     },
+    /// A number outside of its bounds.
+    #[error("`{field}` is {value}; it must lie between {least} and {most}")]
+    OutOfRange {
+        /// The parameter.
+        field: String,
+        /// Its value.
+        value: f64,
+        /// The least.
+        least: f64,
+        /// The greatest.
+        most: f64,
+    },
     /// A dimension that is too low.
     #[error("`{field}` is {value}; it must be {least} or larger")]
     TooLow {

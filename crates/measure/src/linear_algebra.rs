@@ -373,7 +373,8 @@ impl Cholesky {
 }
 
 /// A factor with `F Fᵀ = A` of a positive semi-definite matrix, by Cholesky's elimination with the largest remaining
-/// pivot first; directions without variance get zero columns.
+/// pivot first; directions without variance get zero columns. What is left of a coordinate is rounding by the measure of its own
+/// variance, so that coordinates of very different scales keep theirs.
 ///
 /// Plain loops in a fixed order: the factor, and with it every draw, is the same on every machine.
 /// Higham, Accuracy and Stability of Numerical Algorithms (2002), §10.3.
@@ -381,10 +382,10 @@ pub fn semidefinite_factor(matrix: &Array2<f64>) -> Array2<f64> {
     let d = matrix.nrows();
     let mut rest = matrix.clone();
     let mut factor = Array2::zeros((d, d));
-    let largest = matrix.diag().iter().fold(0.0f64, |m, &a| m.max(a));
-    let negligible = largest * f64::EPSILON * d as f64;
+    let rounding = f64::EPSILON * d as f64;
     let mut open: Vec<usize> = (0..d).collect();
     for column in 0..d {
+        open.retain(|&i| rest[[i, i]] > rounding * matrix[[i, i]]);
         let Some(at) = (0..open.len()).max_by(|&a, &b| {
             // Equal pivots: the first coordinate, so that the identity's factor is the identity.
             rest[[open[a], open[a]]].total_cmp(&rest[[open[b], open[b]]]).then(b.cmp(&a))
@@ -392,17 +393,15 @@ pub fn semidefinite_factor(matrix: &Array2<f64>) -> Array2<f64> {
             break;
         };
         let p = open.remove(at);
-        let pivot = rest[[p, p]];
-        if pivot <= negligible {
-            break;
-        }
-        let root = pivot.sqrt();
+        let root = rest[[p, p]].sqrt();
         factor[[p, column]] = root;
         for &i in &open {
             factor[[i, column]] = rest[[i, p]] / root;
         }
-        for &i in &open {
-            for &j in &open {
+        // What is not correlated with the pivot stays as it is: a diagonal matrix costs d² steps.
+        let correlated: Vec<usize> = open.iter().copied().filter(|&i| factor[[i, column]] != 0.0).collect();
+        for &i in &correlated {
+            for &j in &correlated {
                 rest[[i, j]] -= factor[[i, column]] * factor[[j, column]];
             }
         }
@@ -504,5 +503,11 @@ mod tests {
             assert!(distance(&factor.dot(&factor.t()), &matrix) < 1e-15, "{matrix:?}");
         }
         assert_eq!(semidefinite_factor(&Array2::eye(3)), Array2::<f64>::eye(3));
+        // Scales that no product of their ratio can hold: the correlation is kept.
+        let scales = [1e-12, 1.0, 1e12];
+        let matrix = Array2::from_shape_fn((3, 3), |(i, j)| scales[i] * scales[j] * if i == j { 1.0 } else { 0.5 });
+        let factor = semidefinite_factor(&matrix);
+        let rebuilt = factor.dot(&factor.t()) / &matrix;
+        assert!(rebuilt.iter().all(|ratio| (ratio - 1.0).abs() < 1e-12), "{rebuilt}");
     }
 }

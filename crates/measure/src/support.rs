@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
+use burn::tensor::{Bool, DType, Tensor};
 
 use crate::measure::{Measure, log_sigmoid};
 
@@ -23,7 +23,25 @@ pub enum Interval {
     },
 }
 
+impl Interval {
+    /// The least and the greatest number inside, where there are such.
+    fn inside(self, dtype: DType) -> [Option<f64>; 2] {
+        let single = dtype == DType::F32;
+        let up = |x: f64| if single { f64::from((x as f32).next_up()) } else { x.next_up() };
+        let down = |x: f64| if single { f64::from((x as f32).next_down()) } else { x.next_down() };
+        match self {
+            Self::Line => [None, None],
+            Self::Positive if single => [Some(f64::from(f32::MIN_POSITIVE)), None],
+            Self::Positive => [Some(f64::MIN_POSITIVE), None],
+            Self::Between { low, high } => [Some(up(low)), Some(down(high))],
+        }
+    }
+}
+
 /// A box with sides that may be infinite, and the map `x = T(u)` from Rᵈ onto it, coordinate by coordinate.
+///
+/// No x is the bound itself: what lies nearer than the next number is moved there. A density with much of its mass so near (a Gamma of
+/// shape .001) loses it, and [`Support::at_bound`] counts what sits there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Support {
     intervals: Vec<Interval>,
@@ -81,23 +99,45 @@ impl Support {
         columns.fold(zero, |sum, outside| sum.mask_fill(outside, f64::NEG_INFINITY)).squeeze_dim(1)
     }
 
+    /// How many rows of the line, `[n, d]`, each coordinate maps to the number next to a bound.
+    pub fn at_bound(&self, u: &Tensor<2>) -> Vec<usize> {
+        let x = self.from_line(u.clone());
+        let count = |outside: Tensor<2, Bool>| outside.int().sum().into_scalar::<i64>() as usize;
+        let of = |(j, interval): (usize, &Interval)| {
+            let x = x.clone().narrow(1, j, 1);
+            match interval.inside(x.dtype()) {
+                [None, None] => 0,
+                [Some(low), None] => count(x.lower_equal_elem(low)),
+                [None, Some(high)] => count(x.greater_equal_elem(high)),
+                [Some(low), Some(high)] => count(x.clone().lower_equal_elem(low).bool_or(x.greater_equal_elem(high))),
+            }
+        };
+        self.intervals.iter().enumerate().map(of).collect()
+    }
+
     fn mapped(&self, u: Tensor<2>) -> Mapped {
         let mut columns: Vec<[Tensor<2>; 6]> = Vec::with_capacity(self.intervals.len());
         for (j, interval) in self.intervals.iter().enumerate() {
             let u = u.clone().narrow(1, j, 1);
             let (zero, one) = (u.zeros_like(), u.ones_like());
+            let inside = |x: Tensor<2>| match interval.inside(x.dtype()) {
+                [Some(low), Some(high)] => x.clamp(low, high),
+                [Some(low), None] => x.clamp_min(low),
+                _ => x,
+            };
             columns.push(match *interval {
                 Interval::Line => [u, one, zero.clone(), zero.clone(), zero.clone(), zero],
                 Interval::Positive => {
                     let x = u.clone().exp();
-                    [x.clone(), x.clone(), x, u, one, zero]
+                    [inside(x.clone()), x.clone(), x, u, one, zero]
                 }
                 Interval::Between { low, high } => {
                     let (s, t) = (sigmoid(u.clone()), sigmoid(u.clone().neg()));
                     let slope = s.clone() * t.clone() * (high - low);
                     let log_slope = log_sigmoid(u.clone()) + log_sigmoid(u.neg()) + (high - low).ln();
                     let turn = t.clone() - s.clone();
-                    [s.clone() * (high - low) + low, slope.clone(), slope * turn.clone(), log_slope, turn, s * t * -2.0]
+                    let x = inside(s.clone() * (high - low) + low);
+                    [x, slope.clone(), slope * turn.clone(), log_slope, turn, s * t * -2.0]
                 }
             });
         }

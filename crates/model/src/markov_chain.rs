@@ -171,12 +171,13 @@ impl Kernel {
         let mut accepted = vec![0.0; n];
         for i in 0..n {
             let log_ratio = log_density[i] - walkers.log_density[i] + before[i] - after[i];
-            // What is no number is refused.
-            if log_ratio >= 0.0 || drawn[i].2.ln() < log_ratio {
+            // What is no number is refused, and a pole is no place to stay at.
+            let is_pole = log_density[i] == f64::INFINITY;
+            if !is_pole && (log_ratio >= 0.0 || drawn[i].2.ln() < log_ratio) {
                 accepted[i] = 1.0;
                 walkers.log_density[i] = log_density[i];
             }
-            acceptance += if log_ratio.is_nan() { 0.0 } else { log_ratio.min(0.0).exp() };
+            acceptance += if log_ratio.is_nan() || is_pole { 0.0 } else { log_ratio.min(0.0).exp() };
         }
         let accepted = tensor(accepted, 1).greater_elem(0.5).expand([n, d]);
         walkers.x = walkers.x.clone().mask_where(accepted.clone(), x);

@@ -123,13 +123,16 @@ pub fn init(path: &Path, method: InitMethod) -> Result<String, DataError> {
 pub fn of_expression(log_density: &str, dim: usize) -> Result<String, MeasureError> {
     let expression = ExpressionConfig::new(dim, log_density);
     expression.build()?;
+    let target = TargetConfig::Expression(expression);
+    let density = target.build_exact()?.and_then(|target| target.unbounded());
+    let method = density.map_or_else(Default::default, |density| AnnealedParticlesConfig::fitting(density.as_ref()));
     let config = Config {
         schema: None,
         name: "expression".to_owned(),
         seed: 0,
         device: DeviceName::Cpu,
-        target: TargetConfig::Expression(expression),
-        method: MethodConfig::AnnealedParticles(AnnealedParticlesConfig::default()),
+        target,
+        method: MethodConfig::AnnealedParticles(method),
         training: None,
         evaluation: EvaluationConfig { count: 4000, log_density: None, ..EvaluationConfig::default() },
         output: OutputConfig { log_every: 1, checkpoint_every: 10, ..OutputConfig::default() },

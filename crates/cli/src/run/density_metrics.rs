@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use brenier_eval::{CoordinateSummary, Direction, MetricReport, posterior_summary};
 use brenier_measure::{Estimate, Measure, Points, to_tensor};
-use brenier_training::annealed_particles::contradiction;
+use brenier_training::annealed_particles::{FEWEST_ANCESTORS, contradiction};
 use burn::tensor::{DType, Device};
 use ndarray::s;
 
@@ -66,7 +66,10 @@ pub fn density_metrics(
     insert("ess_particles", share(annealing.ess).with_note("of the starts, by the sizes of their lineages"));
     insert("acceptance", share(annealing.acceptance).with_note("of the moves at the last temperature"));
     let ancestors = annealing.ancestors as f64 / particles.max(1) as f64;
-    insert("distinct_ancestors", share(ancestors).with_detail("count", annealing.ancestors));
+    let ancestors = share(ancestors).with_detail("count", annealing.ancestors);
+    let are_too_few = annealing.ancestors < FEWEST_ANCESTORS;
+    let note = "fewer than ten starts have descendants: log Z and its standard error rest on too few";
+    insert("distinct_ancestors", if are_too_few { ancestors.with_note(note) } else { ancestors });
     reports
 }
 
@@ -79,13 +82,17 @@ fn energy(density: &dyn Measure, samples: &Points) -> MetricReport {
         .with_note("the mean of -log p over the samples, up to the constant of log p")
 }
 
-/// Every coordinate of the posterior, where the run has no draws to compare with or is made of particles.
+/// Whether every coordinate of the posterior is summed up: where the run has no draws to compare with, or is made of particles.
+pub fn has_posterior(run: &TrainedRun, problem: &Problem) -> bool {
+    problem.samples.is_none() || run.sampler.particles().is_some()
+}
+
+/// Every coordinate of the posterior, where there is one.
 pub fn posterior(run: &TrainedRun, problem: &Problem, samples: &Points) -> Vec<CoordinateSummary> {
-    let particles = run.sampler.particles();
-    if samples.nrows() < 2 || (problem.samples.is_some() && particles.is_none()) {
+    if samples.nrows() < 2 || !has_posterior(run, problem) {
         return Vec::new();
     }
-    let groups = particles.map_or_else(Vec::new, |particles| {
+    let groups = run.sampler.particles().map_or_else(Vec::new, |particles| {
         let Law { data, .. } = run.law();
         let particles = data.standardization.undo(&particles);
         let size = particles.nrows() / GROUPS;

@@ -16,7 +16,7 @@ use crate::methods::open;
 use crate::methods::wiring::Flags;
 use crate::output_file;
 use crate::run::agreement::{Side, agreement};
-use crate::run::density_metrics::OF_ANNEALING;
+use crate::run::density_metrics::{OF_ANNEALING, has_posterior};
 use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
 use crate::run::map_metrics::OF_MAP;
 use crate::run::opened::StoredRun;
@@ -29,19 +29,35 @@ use crate::verbs::Context;
 struct Judged {
     report: Report,
     samples: Points,
-    /// What was learnt, wherever its file lies.
-    target: TargetConfig,
+    /// The seed that it was trained with.
+    seed: u64,
     /// The names of the coordinates.
     columns: Option<Vec<String>>,
 }
 
 /// Prints every metric that applies, and keeps them in evaluation.json.
 pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit, Error> {
-    let Opened { run, .. } = &arguments.opened;
-    if let Some(out) = &arguments.out {
-        check_summary_file(out)?;
+    let paths: Vec<&PathBuf> = std::iter::once(&arguments.opened.run).chain(&arguments.others).collect();
+    // Before anything is computed: all runs, and where the answer goes.
+    let mut stored = paths
+        .iter()
+        .map(|path| StoredRun::open(path, arguments.opened.checkpoint))
+        .collect::<Result<Vec<StoredRun>, Error>>()?;
+    for (run, path) in stored.iter().zip(&paths).skip(1) {
+        if what_was_learnt(&stored[0]) != what_was_learnt(run) {
+            let message = format!("{} and {} have different targets", paths[0].display(), path.display());
+            return Err(Error::bad_input(message)
+                .hint("runs are set side by side that learnt the same target; compare `target` in their config.json"));
+        }
     }
-    let first = judge(run, arguments, context)?;
+    if let Some(out) = &arguments.out {
+        check_summary_file(out, &mut stored[0])?;
+    }
+    let mut all = Vec::with_capacity(stored.len());
+    for (index, run) in stored.into_iter().enumerate() {
+        all.push(judge(run, index as u64, arguments, context)?);
+    }
+    let first = &all[0];
     if let Some(out) = &arguments.out {
         write_summary(&first.report, out)?;
     }
@@ -50,24 +66,16 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
         say(&text)?;
         return Ok(Exit::Done);
     }
-    let mut all = vec![first];
-    for other in &arguments.others {
-        let judged = judge(other, arguments, context)?;
-        if all[0].report.target != judged.report.target || all[0].target != judged.target {
-            let message = format!("{} and {} have different targets", run.display(), other.display());
-            return Err(Error::bad_input(message)
-                .hint("runs are set side by side that learnt the same target; compare `target` in their config.json"));
-        }
-        all.push(judged);
-    }
-    let paths: Vec<String> =
-        std::iter::once(run).chain(&arguments.others).map(|path| path.display().to_string()).collect();
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let sides: Vec<Side> = all
         .iter()
         .zip(&paths)
-        .map(|(judged, path)| Side { name: path, log_z: log_z(&judged.report), samples: &judged.samples })
+        .map(|(judged, path)| {
+            let log_z = log_z(&judged.report);
+            Side { name: path, seed: judged.seed, log_z, samples: &judged.samples }
+        })
         .collect();
-    let agreement = agreement(&sides, all[0].columns.as_deref());
+    let agreement = agreement(&sides, first.columns.as_deref());
     if arguments.json {
         let runs: Vec<_> =
             all.iter().zip(&paths).map(|(judged, run)| json!({"run": run, "report": judged.report})).collect();
@@ -86,19 +94,30 @@ fn log_z(report: &Report) -> Option<Estimate> {
     Some(Estimate { value: report.value?, std_error: report.std_error? })
 }
 
-fn judge(path: &Path, arguments: &EvaluateArguments, context: &Context) -> Result<Judged, Error> {
+/// The target of a run, wherever its file lies, and the data that it was trained on.
+fn what_was_learnt(run: &StoredRun) -> (TargetConfig, &str) {
+    let mut target = run.record.config.target.clone();
+    target.paths().into_iter().for_each(|path| *path = PathBuf::new());
+    (target, &run.record.data.origin)
+}
+
+/// The run of this index is drawn with the seed that was asked for plus the index: runs that share their noise would agree too well.
+fn judge(run: StoredRun, index: u64, arguments: &EvaluateArguments, context: &Context) -> Result<Judged, Error> {
     let names = [&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP, &OF_ANNEALING].concat();
     let selection = Selection::new(&arguments.judging, &names)?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
-    let run = StoredRun::open(path, arguments.opened.checkpoint)?;
     let problem = Problem::new(&run.record.config)?;
     run.record.check_data(&problem.data)?;
-    let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);
+    let seed = arguments.opened.seed.map_or(run.record.config.seed, |seed| seed.wrapping_add(index));
     let go_on = || !interruption::asked();
     let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };
     let run = open(run, &flags, Some(&problem), &device, &go_on, context.quiet)?;
     let config = &run.record.config;
     let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
+    if arguments.out.is_some() && !has_posterior(&run, &problem) {
+        return Err(Error::bad_input("there is no summary of coordinates: the run learnt from points")
+            .hint("a run whose target is a density has one; leave `--out` out"));
+    }
     let samples = run.law().draw_all(seed, count, &go_on)?;
     let judge = Judge {
         selection,
@@ -118,34 +137,32 @@ fn judge(path: &Path, arguments: &EvaluateArguments, context: &Context) -> Resul
     {
         warn!("{EVALUATION} could not be kept: {error}");
     }
-    let mut target = run.record.config.target.clone();
-    target.paths().into_iter().for_each(|path| *path = PathBuf::new());
-    Ok(Judged { report, samples, target, columns: problem.data.columns })
+    Ok(Judged { report, samples, seed: run.record.config.seed, columns: problem.data.columns })
 }
 
-/// Refuses a file that no summary can be written to.
-fn check_summary_file(out: &Path) -> Result<(), Error> {
+/// Refuses a file that no summary can be written to: what the run learnt from, and what is its own.
+fn check_summary_file(out: &Path, run: &mut StoredRun) -> Result<(), Error> {
     if !out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
         return Err(Error::bad_input(format!("{}: the summary of every coordinate is a csv file", out.display()))
             .hint("give --out a name that ends in .csv"));
     }
-    output_file::check(out, &[])
+    let own = run.directory.path().canonicalize();
+    if let (Ok(own), Ok(there)) = (own, out.canonicalize())
+        && there.starts_with(own)
+    {
+        return Err(Error::bad_input(format!("{} is a file of the run", out.display())).hint("give --out another name"));
+    }
+    let inputs = run.record.config.target.paths();
+    output_file::check(out, &inputs.iter().map(|path| path.as_path()).collect::<Vec<_>>())
 }
 
 /// Writes the summary of every coordinate as csv.
 fn write_summary(report: &Report, out: &Path) -> Result<(), Error> {
-    let posterior = &report.evaluation.posterior;
-    if posterior.is_empty() {
-        return Err(Error::bad_input(
-            "there is no summary of coordinates: the run learnt from points, or `--only` left it out",
-        )
-        .hint("a run whose target is a density has one; leave `--only` out"));
-    }
     let quantiles = SHARES.map(|share| format!("q{:.0}", share * 100.0)).join(",");
     let mut text = format!("coordinate,mean,sd,{quantiles},r_hat\n");
-    for row in posterior {
+    for row in &report.evaluation.posterior {
         // A name with a comma or a quote is quoted, as RFC 4180 says.
-        let name = if row.name.contains([',', '"', '\n']) {
+        let name = if row.name.contains([',', '"', '\n', '\r']) {
             format!("\"{}\"", row.name.replace('"', "\"\""))
         } else {
             row.name.clone()

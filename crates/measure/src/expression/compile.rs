@@ -11,8 +11,16 @@ use super::tape::{Id, Tape};
 pub(super) struct Names<'a> {
     pub dim: usize,
     pub parameters: &'a BTreeMap<String, Vec<f64>>,
-    /// The names of the columns of the data; none where there are no data.
-    pub columns: Option<&'a [String]>,
+    /// The data, where there are some.
+    pub data: Option<Columns<'a>>,
+}
+
+/// The columns of the data.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    pub count: usize,
+    /// Their names; none in a file that has no names.
+    pub names: &'a [String],
 }
 
 /// The word that runs over the rows of the data.
@@ -33,6 +41,14 @@ pub(super) fn coordinate(name: &str) -> Option<usize> {
     let digits = name.strip_prefix('x')?;
     let is_plain = digits.bytes().all(|digit| digit.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     if is_plain { digits.parse().ok() } else { None }
+}
+
+/// What a name of a column means in every formula, where it means something.
+fn own_meaning(name: &str) -> Option<String> {
+    match name {
+        "pi" => Some("the number π".to_owned()),
+        _ => coordinate(name).map(|j| format!("the coordinate x[{j}]")),
+    }
 }
 
 struct Compiler<'a> {
@@ -99,22 +115,30 @@ impl Compiler<'_> {
             }
             None => {}
         }
-        let is_column = |names: &Names| names.columns.and_then(|columns| columns.iter().position(|c| c == name));
-        match is_column(self.names) {
-            Some(column) if self.in_rows => return Ok(self.tape.column(column)),
-            Some(_) => {
-                return Mistake::new(
-                    at,
-                    format!("`{name}` is a column of the data: it is known inside `sum({ROW}, …)`"),
-                );
-            }
-            None => {}
+        let column = self.names.data.and_then(|data| data.names.iter().position(|c| c == name));
+        if let (Some(_), Some(own)) = (column.filter(|_| self.in_rows), own_meaning(name)) {
+            return Mistake::new(
+                at,
+                format!(
+                    "`{name}` is a column of the data and {own}: write {ROW}['{name}'] for the column, or rename it"
+                ),
+            );
         }
         if let Some(j) = coordinate(name) {
             return self.variable(j, at);
         }
+        match (column, name) {
+            (_, "pi") => Ok(self.tape.constant(std::f64::consts::PI)),
+            (Some(column), _) if self.in_rows => Ok(self.tape.column(column)),
+            (Some(_), _) => {
+                Mistake::new(at, format!("`{name}` is a column of the data: it is known inside `sum({ROW}, …)`"))
+            }
+            (None, _) => self.no_name(name, at),
+        }
+    }
+
+    fn no_name(&self, name: &str, at: usize) -> Result<Id, Mistake> {
         match name {
-            "pi" => Ok(self.tape.constant(std::f64::consts::PI)),
             "x" => Mistake::new(at, "expected an index after `x`, such as `x0` or `x[0]`"),
             ROW => {
                 Mistake::new(at, format!("expected `{ROW}` inside `sum({ROW}, …)`, as `{ROW}[0]` or `{ROW}['name']`"))
@@ -135,7 +159,7 @@ impl Compiler<'_> {
     /// What else the name could have been.
     fn unknown(&self, name: &str) -> String {
         let last = self.names.dim - 1;
-        let columns = self.names.columns.filter(|_| self.in_rows).unwrap_or_default();
+        let columns = self.names.data.filter(|_| self.in_rows).map_or(&[][..], |data| data.names);
         let known: Vec<&str> = (self.counters.iter().map(|(counter, _)| counter.as_str()))
             .chain(self.names.parameters.keys().map(String::as_str))
             .chain(columns.iter().map(String::as_str))
@@ -159,7 +183,10 @@ impl Compiler<'_> {
         let place = self.tree.nodes[index].1;
         let whole = self.whole(index, "an index")?;
         let out_of = |count: usize| {
-            let range = if count == 1 { "0".to_owned() } else { format!("0 to {}", count - 1) };
+            let range = match count {
+                0 | 1 => "0".to_owned(),
+                _ => format!("0 to {}", count - 1),
+            };
             Mistake::new(place, format!("expected an index {range} of `{name}`, found {whole}"))
         };
         let within = |count: usize| usize::try_from(whole).ok().filter(|&i| i < count);
@@ -170,7 +197,7 @@ impl Compiler<'_> {
             };
         }
         if name == ROW {
-            let columns = self.columns(at)?.len();
+            let columns = self.columns(at)?.count;
             return match within(columns) {
                 Some(column) => Ok(self.tape.column(column)),
                 None => out_of(columns),
@@ -186,8 +213,8 @@ impl Compiler<'_> {
     }
 
     /// The columns of the data, inside a sum over its rows.
-    fn columns(&self, at: usize) -> Result<&[String], Mistake> {
-        match self.names.columns {
+    fn columns(&self, at: usize) -> Result<Columns<'_>, Mistake> {
+        match self.names.data {
             Some(columns) if self.in_rows => Ok(columns),
             Some(_) => Mistake::new(at, format!("expected `{ROW}` inside `sum({ROW}, …)`")),
             None => Mistake::new(at, format!("`{ROW}` is a row of `data`, and there is none")),
@@ -199,9 +226,12 @@ impl Compiler<'_> {
         if name != ROW {
             return Mistake::new(at, format!("expected `{ROW}` before the name of a column, found `{name}`"));
         }
-        let columns = self.columns(at)?;
+        let columns = self.columns(at)?.names;
         match columns.iter().position(|known| known == column) {
             Some(place) => Ok(self.tape.column(place)),
+            None if columns.is_empty() => {
+                Mistake::new(at, format!("the columns of the data have no names: write `{ROW}[0]`"))
+            }
             None => {
                 let known = columns.iter().take(12).map(|known| format!("`{known}`")).collect::<Vec<_>>().join(", ");
                 Mistake::new(at, format!("expected a column of the data ({known}), found `{column}`"))
@@ -246,7 +276,11 @@ impl Compiler<'_> {
             }
             // -((x - mean)/sd)²/2 - log sd - log(2π)/2.
             ("normal_logpdf", [x, mean, sd]) => {
+                let place = self.tree.nodes[*sd].1;
                 let [x, mean, sd] = [self.node(*x)?, self.node(*mean)?, self.node(*sd)?];
+                if let Some(number) = self.tape.number(sd).filter(|&sd| sd <= 0.0) {
+                    return Mistake::new(place, format!("expected a positive standard deviation, found {number}"));
+                }
                 let precision = self.tape.of(Function::Power(-1.0), sd);
                 let offset = self.tape.linear(&[(1.0, x), (-1.0, mean)]);
                 let z = self.tape.product(&[offset, precision]);
@@ -266,7 +300,7 @@ impl Compiler<'_> {
 
     /// `sum(row, body)`.
     fn row_sum(&mut self, body: parser::Id, at: usize) -> Result<Id, Mistake> {
-        if self.names.columns.is_none() {
+        if self.names.data.is_none() {
             return Mistake::new(at, format!("`sum({ROW}, …)` runs over the rows of `data`, and there is none"));
         }
         if self.in_rows {
@@ -286,7 +320,7 @@ impl Compiler<'_> {
         };
         let taken = self.names.parameters.contains_key(name)
             || self.counters.iter().any(|(counter, _)| counter == name)
-            || self.names.columns.is_some_and(|columns| columns.contains(name))
+            || self.names.data.is_some_and(|data| data.names.contains(name))
             || coordinate(name).is_some()
             || RESERVED.contains(&name.as_str());
         if taken {

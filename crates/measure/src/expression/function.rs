@@ -18,7 +18,7 @@ pub(super) enum Function {
     Sin,
     Cos,
     Sigmoid,
-    /// `log σ(v)`, which `log(sigmoid(v))` and `log1p(exp(v))` become.
+    /// `log σ(v)`, which `log(sigmoid(v))`, `log1p(exp(v))` and `log(1 + exp(v))` become.
     LogSigmoid,
     /// `log Γ(v)` for v > 0.
     LogGamma,
@@ -56,6 +56,7 @@ impl Function {
             Self::Cos => v.cos(),
             Self::Sigmoid => 1.0 / (1.0 + (-v).exp()),
             Self::LogSigmoid => v.min(0.0) - (-v.abs()).exp().ln_1p(),
+            Self::LogGamma if v <= 0.0 => f64::NAN,
             Self::LogGamma => libm::lgamma(v),
             Self::Power(p) => v.powf(p),
         }

@@ -43,7 +43,7 @@ use crate::data::{DataSet, DataSetConfig};
 use crate::error::{MeasureError, check_finite};
 use crate::measure::Measure;
 use crate::support::{Interval, Support};
-use compile::{Names, compile, coordinate};
+use compile::{Columns, Names, compile, coordinate};
 use function::NAMED;
 use tape::Tape;
 
@@ -141,6 +141,8 @@ impl ExpressionConfig {
         });
         let data = data.transpose()?;
         let columns = data.as_ref().map(|data| data.columns.clone().unwrap_or_default());
+        let columns =
+            data.as_ref().zip(columns.as_ref()).map(|(data, names)| Columns { count: data.points.ncols(), names });
         let mut parameters = BTreeMap::new();
         for (name, parameter) in &self.parameters {
             let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
@@ -153,7 +155,7 @@ impl ExpressionConfig {
             let reserved = compile::RESERVED.contains(&name.as_str())
                 || NAMED.iter().any(|(function, _)| function == name)
                 || coordinate(name).is_some();
-            if reserved || columns.as_ref().is_some_and(|columns| columns.contains(name)) {
+            if reserved || columns.is_some_and(|columns| columns.names.contains(name)) {
                 let whose = if reserved { "of the formulas themselves" } else { "a column of the data" };
                 return Err(wrong(format!("the parameter `{name}` has a name {whose}; rename it")));
             }
@@ -169,7 +171,7 @@ impl ExpressionConfig {
             parameters.insert(name.clone(), values);
         }
         let support = self.support()?;
-        let names = Names { dim: self.dim, parameters: &parameters, columns: columns.as_deref() };
+        let names = Names { dim: self.dim, parameters: &parameters, data: columns };
         let mut tape = Tape::new(data.as_ref().map_or_else(|| Array2::zeros((1, 0)), |data| data.points.clone()));
         let at = |mistake: error::Mistake| MeasureError::Expression(Box::new(mistake.within(&self.log_density)));
         let tree = parser::parse(&self.log_density).map_err(at)?;
@@ -189,13 +191,17 @@ impl ExpressionConfig {
     fn support(&self) -> Result<Support, MeasureError> {
         let mut intervals = vec![Interval::Line; self.dim];
         for (name, support) in &self.support {
-            let index = name.strip_prefix("x[").and_then(|rest| rest.strip_suffix(']')).and_then(|i| i.parse().ok());
+            let index = name.strip_prefix("x[").and_then(|rest| rest.strip_suffix(']'));
+            let index = index.and_then(|index| coordinate(&format!("x{index}")));
             let Some(j) = coordinate(name).or(index).filter(|&j| j < self.dim) else {
                 let last = self.dim - 1;
                 return Err(MeasureError::Name(format!(
                     "`support` speaks of `{name}`; the coordinates are `x0` to `x{last}`"
                 )));
             };
+            if intervals[j] != Interval::Line {
+                return Err(MeasureError::Name(format!("`support` speaks of x{j} twice; keep `x{j}` or `x[{j}]`")));
+            }
             intervals[j] = match *support {
                 SupportConfig::Named(NamedSupport::Positive) => Interval::Positive,
                 SupportConfig::Between([low, high]) if low < high && (high - low).is_finite() => {

@@ -34,6 +34,23 @@ enum Operation {
     RowSum(Id),
 }
 
+impl Operation {
+    /// Visits the values that it is computed from.
+    fn arguments(&self, visit: &mut dyn FnMut(Id)) {
+        match self {
+            Self::Constant(_) | Self::Variable(_) | Self::Column(_) => {}
+            Self::Linear(terms, _) => terms.iter().for_each(|&(_, id)| visit(id)),
+            Self::Product(a, b) => [*a, *b].into_iter().for_each(visit),
+            Self::Of(_, v) | Self::RowSum(v) => visit(*v),
+            Self::LogSumExp(terms) => terms.iter().copied().for_each(visit),
+            Self::Bilinear(pairs) => pairs.iter().for_each(|&(point, row)| {
+                visit(point);
+                visit(row);
+            }),
+        }
+    }
+}
+
 /// What a value depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
@@ -57,8 +74,8 @@ pub(super) struct Tape {
     root: Id,
 }
 
-/// Numbers in all intermediate tensors of a tile that have an entry for every point and row.
-const TILE: usize = 1 << 22;
+/// Numbers in all intermediate tensors of a tile.
+const TILE: usize = 1 << 24;
 
 /// Above this many terms a sum inside a sum stays a value of its own.
 const MOST_FLATTENED: usize = 64;
@@ -88,9 +105,16 @@ impl Tape {
         self.operations.len()
     }
 
-    /// Whether a coordinate occurs.
+    /// Whether the root depends on a coordinate.
     pub fn reads(&self, variable: usize) -> bool {
-        self.operations.iter().any(|(operation, _)| *operation == Operation::Variable(variable))
+        let mut reached = vec![false; self.operations.len()];
+        reached[self.root] = true;
+        self.operations.iter().enumerate().rev().any(|(id, (operation, _))| {
+            if reached[id] {
+                operation.arguments(&mut |to| reached[to] = true);
+            }
+            reached[id] && *operation == Operation::Variable(variable)
+        })
     }
 
     fn push(&mut self, operation: Operation) -> Id {
@@ -227,13 +251,23 @@ impl Tape {
         }
         match (function, self.operations[v].0.clone()) {
             (Function::Log, Operation::Of(Function::Sigmoid, inner)) => self.of(Function::LogSigmoid, inner),
-            (Function::Log1p, Operation::Of(Function::Exp, inner)) => {
-                let minus = self.linear(&[(-1.0, inner)]);
-                let log_sigmoid = self.of(Function::LogSigmoid, minus);
-                self.linear(&[(-1.0, log_sigmoid)])
-            }
+            (Function::Log1p, Operation::Of(Function::Exp, inner)) => self.softplus(inner),
+            (Function::Log, Operation::Linear(terms, 1.0)) => match terms[..] {
+                [(1.0, exp)] => match self.operations[exp].0 {
+                    Operation::Of(Function::Exp, inner) => self.softplus(inner),
+                    _ => self.push(Operation::Of(function, v)),
+                },
+                _ => self.push(Operation::Of(function, v)),
+            },
             _ => self.push(Operation::Of(function, v)),
         }
+    }
+
+    /// `log(1 + e^v) = -log σ(-v)`.
+    fn softplus(&mut self, v: Id) -> Id {
+        let minus = self.linear(&[(-1.0, v)]);
+        let log_sigmoid = self.of(Function::LogSigmoid, minus);
+        self.linear(&[(-1.0, log_sigmoid)])
     }
 
     /// `base^exponent`, for a base above 0 where the exponent is not constant.
@@ -293,10 +327,15 @@ impl Tape {
         })
     }
 
-    /// Applies `f` to so many rows at once that memory does not grow with points × data.
+    /// Applies `f` to so many points at once that memory grows neither with points × data nor with points × operations.
     fn tiled(&self, x: Tensor<2>, f: impl Fn(&Self, Tensor<2>) -> Tensor<2>) -> Tensor<2> {
-        let whole = self.operations.iter().filter(|(_, extent)| extent.points && extent.rows).count();
-        let (n, tile) = (x.dims()[0], (TILE / (whole * self.data.nrows()).max(1)).max(1));
+        let numbers = |extent: &Extent| match (extent.points, extent.rows) {
+            (true, true) => self.data.nrows(),
+            (true, false) => 1,
+            (false, _) => 0,
+        };
+        let a_point: usize = self.operations.iter().map(|(_, extent)| numbers(extent)).sum();
+        let (n, tile) = (x.dims()[0], (TILE / a_point.max(1)).max(1));
         if n <= tile {
             return f(self, x);
         }

@@ -104,6 +104,7 @@ fn tails_are_kept() {
         |text: &str, x: f64| values(&ExpressionConfig::new(1, text).build().unwrap(), &Points::from_elem((1, 1), x))[0];
     assert_eq!(at("log(sigmoid(x0))", -800.0), -800.0);
     assert_eq!(at("-log1p(exp(x0))", 800.0), -800.0);
+    assert_eq!(at("-log(1 + exp(x0))", 800.0), -800.0);
     assert_eq!(at("logsumexp(x0, x0 + 1e3)", 5e3), 6e3);
     assert!((at("expm1(x0)", 1e-12) - 1e-12f64.exp_m1()).abs() < 1e-26);
     assert_eq!(at("expm1(x0)", 300.0), 300f64.exp_m1());
@@ -133,6 +134,43 @@ fn rows_of_data_are_summed_over() {
     }
     assert_derivatives("rows", &measure, &x);
     assert_eq!(measure.sha256().unwrap().len(), 64);
+}
+
+#[test]
+fn columns_have_names_that_mean_one_thing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (csv, npy) = (folder.path().join("points.csv"), folder.path().join("points.npy"));
+    std::fs::write(&csv, "x0,pi,y\n1,2,3\n4,5,6\n").unwrap();
+    crate::data::write::write_points(&npy, &ndarray::array![[1.0, 2.0], [4.0, 5.0]], None).unwrap();
+    let of = |path: &std::path::Path, text: &str| {
+        let measure = config(serde_json::json!({"dim": 1, "log_density": text, "data": {"path": path}})).build();
+        measure.map(|measure| values(&measure, &Points::from_elem((1, 1), 0.5))[0]).map_err(|error| error.to_string())
+    };
+    let meant = of(&csv, "-x0^2 + sum(row, y)").unwrap();
+    assert_eq!(meant, 8.75, "outside of a sum a name is a coordinate");
+    assert_eq!(of(&csv, "-x0^2 + sum(row, row['x0']*row['pi'] + x[0])"), Ok(-0.25 + 22.0 + 1.0));
+    for (text, message) in [
+        ("-x0^2 + sum(row, x0*y)", "`x0` is a column of the data and the coordinate x[0]: write row['x0']"),
+        ("-x0^2 + sum(row, pi*y)", "`pi` is a column of the data and the number π: write row['pi']"),
+    ] {
+        let error = of(&csv, text).unwrap_err();
+        assert!(error.contains(message), "{error}");
+    }
+    assert_eq!(of(&npy, "-x0^2 + sum(row, row[0]*row[1])"), Ok(-0.25 + 22.0));
+    let error = of(&npy, "-x0^2 + sum(row, row[2])").unwrap_err();
+    assert!(error.contains("expected an index 0 to 1 of `row`, found 2"), "{error}");
+    let error = of(&npy, "-x0^2 + sum(row, row['y'])").unwrap_err();
+    assert!(error.contains("the columns of the data have no names: write `row[0]`"), "{error}");
+}
+
+#[test]
+fn a_formula_of_many_operations_is_computed_in_tiles() {
+    // 10⁵ operations at 400 points are more numbers than one tile has.
+    let measure = ExpressionConfig::new(1, "-sum(i, 1, 50000, tanh(x0/i)^2)").build().unwrap();
+    let x = Points::from_shape_fn((400, 1), |(i, _)| i as f64 / 100.0);
+    let whole = values(&measure, &x);
+    let alone = values(&measure, &x.slice(ndarray::s![399..400, ..]).to_owned());
+    assert_eq!(whole[399], alone[0]);
 }
 
 #[test]
@@ -181,6 +219,15 @@ fn bounded_coordinates_keep_the_mass() {
     assert_derivatives("bounded coordinates", &unbounded, &(places(6, 2) - 1.0));
     let x = to_points(support.from_line(rows(&Points::from_shape_vec((1, 2), vec![0.0, 0.0]).unwrap())));
     assert_eq!(x.as_slice().unwrap(), [1.0, 1.0]);
+    // Beyond what numbers tell from the bound the number next to it stands.
+    let far = Points::from_shape_vec((3, 2), vec![-800.0, 50.0, 0.0, -50.0, 2.0, 1.0]).unwrap();
+    for dtype in [DType::F64, DType::F32] {
+        let u = to_tensor(&far, dtype, &Device::flex());
+        assert_eq!(support.at_bound(&u), [1, 2], "{dtype:?}");
+        let x = to_points(support.from_line(u));
+        assert!(x[[0, 0]] > 0.0 && x[[0, 1]] < 3.0 && x[[1, 1]] > -1.0, "{x}");
+    }
+    assert!(values(&unbounded, &far).iter().all(|log| log.is_finite()));
     let outside = Points::from_shape_vec((3, 2), vec![-1.0, 0.0, 1.0, 3.5, 1.0, 0.0]).unwrap();
     let found = values(&measure, &outside);
     assert!(found[0] == f64::NEG_INFINITY && found[1] == f64::NEG_INFINITY && found[2].is_finite(), "{found:?}");
@@ -208,6 +255,8 @@ fn mistakes_are_shown_under_their_place() {
         ("sum(x0, 1, 2, x1)", 5, "expected a new name for a counter, and `x0` means something already"),
         ("sum(i, 1, 1e9, x0 + x1)", 1, "the sums of the formula write out to more than 1000000 operations"),
         ("x0 + log(0 - 1)*x1", 6, "this part is NaN whatever x is"),
+        ("x0*lgamma(0 - 0.5)*x1", 4, "this part is NaN whatever x is"),
+        ("x0 + normal_logpdf(x1, 0, 1 - 2)", 27, "expected a positive standard deviation, found -1"),
         ("x0 + 1e999", 6, "the number 1e999 is out of range"),
         ("x0 $ x1", 4, "expected a number, a name or one of"),
         ("x0 + x", 6, "expected an index after `x`, such as `x0` or `x[0]`"),
@@ -225,6 +274,15 @@ fn mistakes_are_shown_under_their_place() {
     assert!(ExpressionConfig::new(1, "-x0^2".to_owned() + &"-x0".repeat(50_000)).build().is_ok());
     for (json, message) in [
         (serde_json::json!({"dim": 2, "log_density": "-x0^2"}), "does not depend on x1"),
+        (serde_json::json!({"dim": 2, "log_density": "-x0^2 + 0*x1"}), "does not depend on x1"),
+        (
+            serde_json::json!({"dim": 1, "log_density": "-x0^2", "support": {"x[+0]": "positive"}}),
+            "`support` speaks of `x[+0]`",
+        ),
+        (
+            serde_json::json!({"dim": 1, "log_density": "-x0^2", "support": {"x0": "positive", "x[0]": [0, 1]}}),
+            "`support` speaks of x0 twice",
+        ),
         (
             serde_json::json!({"dim": 1, "log_density": "-x0^2", "parameters": {"exp": 1}}),
             "a name of the formulas themselves",

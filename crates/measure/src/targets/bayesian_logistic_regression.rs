@@ -63,6 +63,9 @@ pub struct BayesianLogisticRegression {
     sha256: String,
 }
 
+/// What the coordinate of the intercept is called.
+const INTERCEPT: &str = "intercept";
+
 /// Numbers in one intermediate tensor `[points, rows]`.
 const TILE: usize = 1 << 22;
 
@@ -81,6 +84,12 @@ impl BayesianLogisticRegressionConfig {
         };
         let data = DataSet::load(&wanted).map_err(|error| MeasureError::Data(error.to_string()))?;
         let signs = self.signs(&data.labels.unwrap_or_default())?;
+        if self.columns.as_ref().is_some_and(|columns| columns.contains(&self.label)) {
+            let label = &self.label;
+            return Err(MeasureError::Data(format!(
+                "`bayesian_logistic_regression.columns` has the label `{label}`, which would explain itself; leave it out"
+            )));
+        }
         let mut points = data.points;
         let numbered = || (1..=points.ncols()).map(|column| format!("x{column}")).collect();
         let mut columns: Vec<String> = data.columns.unwrap_or_else(numbered);
@@ -93,9 +102,14 @@ impl BayesianLogisticRegressionConfig {
             points = (points - mean) / sd;
         }
         if self.intercept {
+            if columns.iter().any(|column| column == INTERCEPT) {
+                return Err(MeasureError::Data(format!(
+                    "a column is called `{INTERCEPT}` beside the intercept itself; give `intercept`: false, or name `columns` without it"
+                )));
+            }
             let ones = Array2::ones((points.nrows(), 1));
             points = ndarray::concatenate![Axis(1), ones, points];
-            columns.insert(0, "intercept".to_owned());
+            columns.insert(0, INTERCEPT.to_owned());
         }
         for (mut row, sign) in points.rows_mut().into_iter().zip(signs) {
             row.mapv_inplace(|a| sign * a);

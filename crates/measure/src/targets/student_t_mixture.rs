@@ -1,5 +1,7 @@
 //! Modes with heavy tails.
 
+use std::ops::RangeInclusive;
+
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,12 +19,15 @@ use crate::random::Words;
 pub struct StudentTMixture {
     /// The degrees of freedom ν.
     #[serde(default = "degrees_of_freedom")]
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    #[schemars(range(min = 0.1, max = 1e12))]
     pub degrees_of_freedom: f64,
     /// The location of each component.
     #[schemars(length(min = 1))]
     pub locations: Vec<Vec<f64>>,
 }
+
+/// Below it draws overflow, above it the law is a Gaussian to rounding.
+const DEGREES_OF_FREEDOM: RangeInclusive<f64> = 0.1..=1e12;
 
 fn degrees_of_freedom() -> f64 {
     2.0
@@ -33,9 +38,14 @@ impl StudentTMixture {
     ///
     /// # Errors
     ///
-    /// No locations, locations of different lengths, numbers that are not finite, ν that is not positive.
+    /// No locations, locations of different lengths, numbers that are not finite, ν below .1 or above 10¹².
     pub(crate) fn checked(self) -> Result<Self, MeasureError> {
-        super::positive("student_t_mixture.degrees_of_freedom", self.degrees_of_freedom)?;
+        let nu = self.degrees_of_freedom;
+        if !DEGREES_OF_FREEDOM.contains(&nu) {
+            let field = "student_t_mixture.degrees_of_freedom".to_owned();
+            let (least, most) = (*DEGREES_OF_FREEDOM.start(), *DEGREES_OF_FREEDOM.end());
+            return Err(MeasureError::OutOfRange { field, value: nu, least, most });
+        }
         let field = |k: usize| format!("student_t_mixture.locations[{k}]");
         let d = self.locations.first().map_or(0, Vec::len);
         if d == 0 {
@@ -60,10 +70,19 @@ impl StudentTMixture {
         let (nu, d, k) = (self.degrees_of_freedom, self.dim(), self.locations.len());
         let locations = host_tensor(self.locations.concat(), [k, 1, d], x.dtype(), &x.device());
         let offsets = x.clone().unsqueeze_dim::<3>(0) - locations;
-        let of_one = libm::lgamma((nu + 1.0) / 2.0) - libm::lgamma(nu / 2.0) - (nu * std::f64::consts::PI).ln() / 2.0;
+        let of_one = log_gamma_step(nu / 2.0) - (nu * std::f64::consts::PI).ln() / 2.0;
         let constant = d as f64 * of_one - (k as f64).ln();
         let logs = (offsets.clone().square() / nu).log1p().sum_dim(2) * (-(nu + 1.0) / 2.0) + constant;
         [offsets, logs]
+    }
+}
+
+/// `log Γ(z + 1/2) - log Γ(z)`; for large z by its series, where the difference loses its digits.
+fn log_gamma_step(z: f64) -> f64 {
+    if z < 1e3 {
+        libm::lgamma(z + 0.5) - libm::lgamma(z)
+    } else {
+        z.ln() / 2.0 - 1.0 / (8.0 * z) + 1.0 / (192.0 * z.powi(3))
     }
 }
 
@@ -109,5 +128,18 @@ impl Measure for StudentTMixture {
 
     fn log_normalizer(&self) -> Option<f64> {
         Some(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_step_of_log_gamma_has_no_seam() {
+        let near = libm::lgamma(999.999_999_5) - libm::lgamma(999.499_999_5);
+        assert!((log_gamma_step(999.499_999_5) - near).abs() < 1e-13);
+        assert!((log_gamma_step(1e3) - (libm::lgamma(1000.5) - libm::lgamma(1e3))).abs() < 1e-11);
+        assert!((log_gamma_step(5e11) - 5e11f64.ln() / 2.0).abs() < 1e-12);
     }
 }

@@ -61,6 +61,7 @@
 
 mod config;
 mod modes;
+mod propriety;
 #[cfg(test)]
 mod tests;
 
@@ -98,8 +99,23 @@ const CLIMBERS: usize = 16;
 /// An estimate about the modes that is higher by so many joint standard errors, and by so many nats, contradicts the annealing.
 const CONTRADICTION: (f64, f64) = (5.0, 0.1);
 
-/// Radii at which a density must fall off, in standard deviations of the start.
-const RADII: [f64; 2] = [1e3, 1e6];
+/// Above this dimension no covariance of the particles is formed.
+const MOST_DIMENSIONS: usize = 2048;
+
+/// Fewer starts with descendants than this tell nothing of an error.
+pub const FEWEST_ANCESTORS: usize = 10;
+
+/// Moves that are accepted more rarely leave the particles where resampling put them.
+const LEAST_ACCEPTANCE: f64 = 0.01;
+
+/// A larger share of the particles beside a bound than this is mass that numbers cannot hold.
+const MOST_AT_BOUND: f64 = 0.01;
+
+/// Wider than so many times the start the particles have no business to be.
+const MOST_SPREAD: f64 = 1e3;
+
+/// The widths that have a square.
+const WIDTHS: std::ops::RangeInclusive<f64> = 1e-150..=1e150;
 
 /// Particles that follow a density from a Gaussian to an unnormalised target.
 pub struct AnnealedParticles {
@@ -170,10 +186,11 @@ impl ParticleState {
         self.ancestors.len() as f64 / squares as f64
     }
 
-    /// log Z, with its standard error.
+    /// log Z, with its standard error; NaN where all particles descend from one start, which knows of no error.
     pub fn log_z(&self) -> Estimate {
-        let variance = self.variance_of_lineages.max(self.variance_of_weights);
-        Estimate { value: self.log_z, std_error: variance.max(0.0).sqrt() }
+        let variance = self.variance_of_lineages.max(self.variance_of_weights).max(0.0);
+        let std_error = if self.distinct_ancestors() > 1 { variance.sqrt() } else { f64::NAN };
+        Estimate { value: self.log_z, std_error }
     }
 }
 
@@ -191,12 +208,20 @@ impl AnnealedParticles {
         seed: u64,
         device: &Device,
     ) -> Result<Self, TrainingError> {
+        let d = target.dim();
+        if d > MOST_DIMENSIONS {
+            let what =
+                format!("annealed particles move in units of their covariance, and the target has {d} coordinates");
+            return Err(TrainingError::Choice { what, cure: "take a target of at most 2048" });
+        }
         let start = Arc::new(start(&config.start, target.as_ref())?);
         let dtype = if *device == Device::flex() { DType::F64 } else { DType::F32 };
         let method = Self { config, target, support, start, seed, dtype, device: device.clone() };
         method.check_start()?;
-        method.check_decay()?;
-        Ok(method)
+        match propriety::improper_direction(method.target.as_ref(), &method.start) {
+            Some(ray) => Err(TrainingError::Improper { direction: shown_ray(&ray) }),
+            None => Ok(method),
+        }
     }
 
     /// log Z of the density where the particles are, with its standard error.
@@ -244,42 +269,6 @@ impl AnnealedParticles {
         }
     }
 
-    /// Along a ray the mass `r^{d-1} p(rv)` must fall in the end, or the mass of a box grows with the box.
-    fn check_decay(&self) -> Result<(), TrainingError> {
-        let d = self.target.dim();
-        let covariance = self.start.covariance();
-        let mean = self.start.mean();
-        let mut rays = Points::zeros((2 * d + 8, d));
-        let mut words = Stream::new(self.seed, Purpose::Particles).at(1, 0);
-        for (k, mut ray) in rays.rows_mut().into_iter().enumerate() {
-            if k < 2 * d {
-                ray[k / 2] = if k % 2 == 0 { 1.0 } else { -1.0 };
-            } else {
-                ray.iter_mut().for_each(|x| *x = words.normal());
-            }
-            let length = ray.dot(&ray).sqrt();
-            ray.iter_mut().enumerate().for_each(|(j, x)| *x *= covariance[[j, j]].sqrt() / length);
-        }
-        let [near, far] = RADII.map(|radius| {
-            let points = Points::from_shape_fn(rays.dim(), |(i, j)| mean[j] + radius * rays[[i, j]]);
-            let log_density = self.log_densities(self.target.as_ref(), &points);
-            log_density.into_iter().map(|log| log + d as f64 * radius.ln()).collect::<Vec<f64>>()
-        });
-        let grows =
-            near.iter().zip(&far).position(|(near, far)| *far == f64::INFINITY || far >= near && near.is_finite());
-        match grows {
-            Some(ray) => Err(TrainingError::Improper { direction: self.shown_ray(&rays.row(ray).to_vec()) }),
-            None => Ok(()),
-        }
-    }
-
-    /// A direction, its largest entry one.
-    fn shown_ray(&self, ray: &[f64]) -> String {
-        let largest = ray.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-        let numbers: Vec<String> = ray.iter().take(6).map(|x| format!("{:.2}", x / largest)).collect();
-        format!("({}{})", numbers.join(", "), if ray.len() > 6 { ", …" } else { "" })
-    }
-
     fn kernel(&self, state: &ParticleState, factor: Array2<f64>) -> Kernel {
         let density = Tempered { target: self.target.clone(), start: self.start.clone(), beta: state.temperature() };
         Kernel { density, factor, step_size: state.step_size, moves: self.config.moves }
@@ -310,6 +299,7 @@ impl AnnealedParticles {
         state.energy = -energies.iter().sum::<f64>() / n as f64;
         if next == 1.0 {
             self.look_for_modes(state);
+            self.doubts(state).iter().for_each(|doubt| warn!("{doubt}"));
         }
         Ok(())
     }
@@ -376,6 +366,47 @@ impl AnnealedParticles {
         state.ancestors = chosen.iter().map(|&i| state.ancestors[i]).collect();
     }
 
+    /// What makes the answer doubtful, in words.
+    fn doubts(&self, state: &ParticleState) -> Vec<String> {
+        let n = state.ancestors.len();
+        let mut doubts = Vec::new();
+        let ancestors = state.distinct_ancestors();
+        if ancestors < FEWEST_ANCESTORS {
+            doubts.push(format!(
+                "the particles descend from {ancestors} of {n} starts: log Z and its standard error rest on too few. Take more `particles`, \
+                 more steps of `moves`, or a start nearer to the target"
+            ));
+        }
+        if state.acceptance < LEAST_ACCEPTANCE {
+            let percent = 100.0 * state.acceptance;
+            doubts.push(format!(
+                "{percent:.2} % of the last moves were accepted: the particles stand where resampling put them"
+            ));
+        }
+        let first = self.first_particles();
+        let spread = |points: &Points, j| middle_half(points.column(j).iter().copied());
+        let wide = (0..self.target.dim()).find(|&j| spread(&state.particles, j) > MOST_SPREAD * spread(&first, j));
+        if let Some(j) = wide {
+            doubts.push(format!(
+                "x{j} is {:.0} times as wide as the start: the target may be improper along it, or the start is far too narrow",
+                spread(&state.particles, j) / spread(&first, j)
+            ));
+        }
+        if let Some(support) = &self.support {
+            let counts = support.at_bound(&to_tensor(&state.particles, self.dtype, &self.device));
+            if let Some((j, count)) = counts.into_iter().enumerate().max_by_key(|(_, count)| *count)
+                && count as f64 > MOST_AT_BOUND * n as f64
+            {
+                let percent = 100.0 * count as f64 / n as f64;
+                doubts.push(format!(
+                    "{percent:.0} % of the particles lie nearer to the bound of x{j} than numbers can: log Z lacks mass there. Write the \
+                     density in the logarithm of the distance from the bound"
+                ));
+            }
+        }
+        doubts
+    }
+
     /// A second estimate of log Z that annealing has no part in but for where it starts.
     fn look_for_modes(&self, state: &mut ParticleState) {
         if self.target.dim() > modes::MOST_DIMENSIONS {
@@ -387,6 +418,21 @@ impl AnnealedParticles {
             warn!("{what}");
         }
     }
+}
+
+/// A direction, its largest entry one.
+fn shown_ray(ray: &[f64]) -> String {
+    let largest = ray.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    let numbers: Vec<String> = ray.iter().take(6).map(|x| format!("{:.2}", x / largest)).collect();
+    format!("({}{})", numbers.join(", "), if ray.len() > 6 { ", …" } else { "" })
+}
+
+/// The width of the middle half of some values.
+fn middle_half(values: impl Iterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let quarter = sorted.len() / 4;
+    sorted[sorted.len() - 1 - quarter] - sorted[quarter]
 }
 
 /// What speaks against a log Z of annealing: the modes that an optimiser found hold more mass.
@@ -402,6 +448,15 @@ pub fn contradiction(log_z: Estimate, at_modes: Option<(Estimate, usize)>) -> Op
             found.value, found.std_error, log_z.value, log_z.std_error
         )
     })
+}
+
+impl AnnealedParticlesConfig {
+    /// The config for a density: Laplace's start, or a standard normal where that cannot be had.
+    pub fn fitting(target: &dyn Measure) -> Self {
+        let config = Self::default();
+        let standard = StartConfig::Gaussian { mean: None, sd: Spread::Equal(1.0) };
+        if start(&config.start, target).is_ok() { config } else { Self { start: standard, ..config } }
+    }
 }
 
 /// The Gaussian that particles start from.
@@ -421,15 +476,13 @@ fn start(config: &StartConfig, target: &dyn Measure) -> Result<GaussianMixture, 
                     return Err(TrainingError::Choice { what, cure: "give one for each" });
                 }
             }
-            if let Some(bad) = sd.iter().find(|sd| !(**sd > 0.0 && sd.is_finite())) {
-                let what = format!("`start.gaussian.sd` is {bad}");
-                return Err(TrainingError::Choice { what, cure: "give a positive number" });
-            }
+            sd.iter().try_for_each(|&sd| check_width("start.gaussian.sd", sd))?;
             let covariance =
                 (0..d).map(|i| (0..d).map(|j| if i == j { sd[i] * sd[i] } else { 0.0 }).collect()).collect();
             Ok(GaussianMixture::new(vec![1.0], vec![mean], vec![covariance])?)
         }
         StartConfig::Laplace { widen } => {
+            check_width("start.laplace.widen", *widen)?;
             let cure = "give `start` as {\"gaussian\": {\"sd\": …}}, wide enough for all of the mass";
             if d > modes::MOST_DIMENSIONS {
                 let what = format!("`start.laplace` forms a Hessian, and the target has {d} coordinates");
@@ -442,9 +495,22 @@ fn start(config: &StartConfig, target: &dyn Measure) -> Result<GaussianMixture, 
             let inverse = mode.cholesky.inverse_factor();
             let covariance = inverse.t().dot(&inverse) * widen.powi(2);
             let rows = covariance.outer_iter().map(|row| row.to_vec()).collect();
-            Ok(GaussianMixture::new(vec![1.0], vec![mode.point], vec![rows])?)
+            let found = GaussianMixture::new(vec![1.0], vec![mode.point], vec![rows])?;
+            if found.components()[0].spectrum().values.contains(&0.0) {
+                let what = "`start.laplace` found widths whose ratio is beyond rounding".to_owned();
+                return Err(TrainingError::Choice { what, cure: "rescale the coordinates, or give `start.gaussian`" });
+            }
+            Ok(found)
         }
     }
+}
+
+fn check_width(name: &str, width: f64) -> Result<(), TrainingError> {
+    if WIDTHS.contains(&width) {
+        return Ok(());
+    }
+    let what = format!("`{name}` is {width:?}");
+    Err(TrainingError::Choice { what, cure: "give a positive number, between 1e-150 and 1e150" })
 }
 
 /// Weights `w ∝ e^{δ l}`.
@@ -474,9 +540,7 @@ impl Weights {
 fn next_increment(log_ratio: &[f64], share: f64, rest: f64) -> f64 {
     let weighty = log_ratio.iter().filter(|l| l.is_finite()).count() as f64;
     // Where most particles have no weight at all, these are left behind first, and β hardly moves.
-    if weighty < share * log_ratio.len() as f64 {
-        return rest * LEAST_INCREMENT;
-    }
+    let rest = if weighty < share * log_ratio.len() as f64 { rest * LEAST_INCREMENT } else { rest };
     let is_even = |increment: f64| Weights::of(log_ratio, increment).ess >= share * weighty;
     if is_even(rest) {
         return rest;
@@ -491,16 +555,16 @@ fn next_increment(log_ratio: &[f64], share: f64, rest: f64) -> f64 {
 }
 
 /// The covariance of equally weighted points, drawn towards its diagonal by `d/(d + m)` for m independent lineages, and held off singularity
-/// by rounding.
+/// in units of each coordinate.
 fn covariance(points: &Points, lineages: f64) -> Array2<f64> {
     let mean = points.mean_axis(Axis(0)).expect("a particle");
     let centred = points - &mean;
     let mut covariance = centred.t().dot(&centred) / points.nrows() as f64;
     let d = covariance.nrows();
     let keep = lineages / (d as f64 + lineages);
-    let ridge = 1e-9 * covariance.diag().sum() / d as f64;
-    let ridge = if ridge > 0.0 { ridge } else { f64::MIN_POSITIVE };
-    covariance.indexed_iter_mut().for_each(|((i, j), x)| *x = if i == j { *x + ridge } else { *x * keep });
+    covariance.indexed_iter_mut().for_each(|((i, j), x)| {
+        *x = if i == j { (*x * (1.0 + 1e-9)).max(f64::MIN_POSITIVE) } else { *x * keep };
+    });
     covariance
 }
 

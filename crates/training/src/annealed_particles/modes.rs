@@ -43,7 +43,7 @@ fn tensor(points: &Points) -> Tensor<2> {
     to_tensor(points, DType::F64, &Device::flex())
 }
 
-fn log_densities(measure: &dyn Measure, points: &Points) -> Vec<f64> {
+pub(super) fn log_densities(measure: &dyn Measure, points: &Points) -> Vec<f64> {
     to_points(measure.log_density(tensor(points)).unsqueeze_dim::<2>(1)).into_raw_vec_and_offset().0
 }
 
@@ -63,7 +63,7 @@ pub(super) fn climb(measure: &dyn Measure, start: &[f64]) -> Option<Maximum> {
     }
     for _ in 0..MOST_STEPS {
         let gradient = Array1::from_iter(to_points(measure.score(tensor(&row(&point)))));
-        let precision = precision_at(measure, &point)?;
+        let precision = precision_at(measure, &point);
         if gradient.iter().chain(&precision).any(|x| !x.is_finite()) {
             return None;
         }
@@ -112,11 +112,11 @@ pub(super) fn climb(measure: &dyn Measure, start: &[f64]) -> Option<Maximum> {
 }
 
 /// Minus the Hessian at a point, `[d, d]`: its products with the unit vectors.
-fn precision_at(measure: &dyn Measure, point: &[f64]) -> Option<Array2<f64>> {
+pub(super) fn precision_at(measure: &dyn Measure, point: &[f64]) -> Array2<f64> {
     let d = point.len();
     let repeated = Points::from_shape_fn((d, d), |(_, j)| point[j]);
     let hessian = to_points(measure.hessian_product(tensor(&repeated), tensor(&Array2::eye(d))));
-    Some((&hessian + &hessian.t()) / -2.0)
+    (&hessian + &hessian.t()) / -2.0
 }
 
 /// log Z by importance sampling from Student's t about the modes above these points, with the number of modes; `None` where there are none.
@@ -127,7 +127,8 @@ pub(super) fn log_z_at_modes(measure: &dyn Measure, starts: &Points, seed: u64) 
         let Some(found) = climb(measure, &start.to_vec()) else { continue };
         let is_new = modes.iter().all(|known| {
             let offset = Array1::from_iter(found.point.iter().zip(&known.point).map(|(a, b)| a - b));
-            offset.dot(&known.precision.dot(&offset)) > 1.0
+            // Far by the width of either: a narrow mode may lie within a wide one.
+            [known, &found].iter().any(|mode| offset.dot(&mode.precision.dot(&offset)) > 1.0)
         });
         if is_new {
             modes.push(found);

@@ -168,7 +168,12 @@ fn what_cannot_be_followed_is_refused_by_name() {
             "the target is improper: its mass in a box grows with the box along",
         ),
         ("x0^2 - x1^2", 2, gaussian(1.0), "along the direction (1.00, 0.00)"),
-        ("-x0^2", 1, gaussian(0.0), "`start.gaussian.sd` is 0; give a positive number"),
+        // Ridges that no axis follows.
+        ("-(x0 - x1)^2", 2, gaussian(2.0), "along the direction (1.00, 1.00)"),
+        ("-(x0 - 3*x1)^2 - x2^2", 3, gaussian(2.0), "along the direction ("),
+        ("-x0^2", 1, gaussian(0.0), "`start.gaussian.sd` is 0.0; give a positive number"),
+        ("-x0^2", 1, gaussian(1e200), "`start.gaussian.sd` is 1e200; give a positive number, between"),
+        ("-x0^2", 1, StartConfig::Laplace { widen: 1e200 }, "`start.laplace.widen` is 1e200; give a positive number"),
         (
             "-x0^2",
             1,
@@ -180,6 +185,61 @@ fn what_cannot_be_followed_is_refused_by_name() {
         let error = refused(text, dim, start);
         assert!(error.contains(message), "{text}: {error}");
     }
+}
+
+#[test]
+fn densities_with_heavy_tails_and_poles_are_no_less_proper() {
+    let gaussian = |sd| StartConfig::Gaussian { mean: None, sd: Spread::Equal(sd) };
+    let taken = |measure: Arc<dyn Measure>, sd, seed| {
+        let config = AnnealedParticlesConfig { particles: 64, start: gaussian(sd), ..Default::default() };
+        AnnealedParticles::new(config, measure, None, seed, &Device::flex()).map(|_| ())
+    };
+    let typed = |dim, text: &str| Arc::new(ExpressionConfig::new(dim, text).build().unwrap());
+    // Student's t in three coordinates, Cauchy's law, and τ with groups about a mean: x0 = log τ, x1 the mean, x2 to x9 the groups, whose
+    // density has a pole where all groups are at the mean.
+    taken(typed(3, "-sum(i, 0, 2, log(1 + x[i]^2))"), 1.0, 0).unwrap();
+    taken(typed(3, "-sum(i, 0, 2, 1.5*log(1 + x[i]^2/2))"), 1.0, 0).unwrap();
+    let groups = "-log(1 + exp(2*x0)) + x0 - x1^2/50 - sum(i, 2, 9, (x[i] - x1)^2/2*exp(-2*x0) + x0) - sum(i, 2, 9, (x[i] - i)^2/200)";
+    taken(typed(10, groups), 1.0, 0).unwrap();
+    let funnel = target(json!({"funnel": {"dim": 10, "sigma": 3.0}})).density.unwrap();
+    (0..150).for_each(|seed| taken(funnel.clone(), 3.0, seed).unwrap());
+    let heavy = target(json!({"student_t_mixture": {"degrees_of_freedom": 0.1, "locations": [[0.0, 5.0, 1.0]]}}));
+    taken(heavy.density.unwrap(), 2.0, 0).unwrap();
+}
+
+#[test]
+fn coordinates_of_any_scale_are_followed() {
+    let scales = [1e-9, 1e9];
+    let target = target(json!({"expression": {"dim": 2,
+        "log_density": "normal_logpdf(x0, 0, 1e-9) + normal_logpdf(x1, x0*1e18, 1e9)"}}));
+    let start = StartConfig::Gaussian { mean: None, sd: Spread::Each(scales.map(|s| 3.0 * s).to_vec()) };
+    let config = AnnealedParticlesConfig { particles: 1024, start, ..AnnealedParticlesConfig::default() };
+    let method = AnnealedParticles::new(config, target.unbounded().unwrap(), None, 0, &Device::flex()).unwrap();
+    let Estimate { value, std_error } = end(&method).log_z();
+    assert!(value.abs() < 5.0 * std_error && std_error < 0.1, "{value} ± {std_error}");
+}
+
+#[test]
+fn what_makes_an_answer_doubtful_is_said() {
+    let target =
+        target(json!({"expression": {"dim": 1, "log_density": "-0.999*log(x0) - x0", "support": {"x0": "positive"}}}));
+    let method = method(256, 2.0, &target, 0);
+    let mut state = method.start().unwrap();
+    assert!(method.doubts(&state).is_empty(), "{:?}", method.doubts(&state));
+    state.particles.fill(-800.0);
+    state.ancestors.fill(3);
+    state.acceptance = 0.001;
+    let doubts = method.doubts(&state).join("\n");
+    for said in [
+        "descend from 1 of 256 starts",
+        "0.10 % of the last moves",
+        "100 % of the particles lie nearer to the bound of x0",
+    ] {
+        assert!(doubts.contains(said), "{doubts}");
+    }
+    assert!(state.log_z().std_error.is_nan(), "one lineage knows of no error");
+    state.particles = Points::from_shape_fn((256, 1), |(i, _)| 1e6 * i as f64);
+    assert!(method.doubts(&state).join("\n").contains("times as wide as the start"));
 }
 
 #[test]
