@@ -38,6 +38,7 @@ pub use gaussian_mixture::{Components, GaussianMixtureConfig, MixtureFit};
 pub use learning_rate::LearningRate;
 pub use method::{Files, Method, Observe, Scalars};
 pub use monge_ampere::logistic::{MongeAmpereLogistic, MongeAmpereLogisticConfig};
+pub use monge_ampere::score::{MongeAmpereScore, MongeAmpereScoreConfig};
 pub use optimizer::{Optimizer, OptimizerConfig};
 pub use source::{InstanceNoise, Source};
 pub use state::{Progress, TrainingState, averaged_model};

@@ -129,6 +129,41 @@ impl Standardization {
         .mixture()
     }
 
+    /// `∇_y f` of the gradients `∇_x f`, `[n, d] -> [n, d]`: `W⁻¹(s ∇_x f)`, a function seen in the coordinates y.
+    pub fn pull_back(&self, gradients: &Points) -> Points {
+        let scaled = self.columnwise(gradients, |gradient, _, scale| gradient * scale);
+        match &self.whitening {
+            Some(whitening) => whitening.along_axes(&scaled, f64::sqrt),
+            None => scaled,
+        }
+    }
+
+    /// The map that carries a Gaussian to the standard normal: each coordinate by its standard deviation, then the correlations by ZCA.
+    ///
+    /// `None` where a variance is not positive and finite, or the correlations are singular to rounding.
+    pub fn of_gaussian(mean: &[f64], covariance: &Array2<f64>) -> Option<Self> {
+        let d = mean.len();
+        let scale: Vec<f64> = covariance.diag().iter().map(|v| v.sqrt()).collect();
+        if !scale.iter().chain(mean).all(|x| x.is_finite()) || scale.iter().any(|&s| s <= 0.0) {
+            return None;
+        }
+        let correlations = Array2::from_shape_fn((d, d), |(i, j)| covariance[[i, j]] / (scale[i] * scale[j]));
+        let Spectrum { values, vectors } = symmetric_eigen(&correlations)?;
+        if values.iter().any(|&value| value < f64::EPSILON * d as f64) {
+            return None;
+        }
+        let whitening = vectors.map(|vectors| Whitening {
+            variances: values,
+            axes: vectors.columns().into_iter().map(|axis| axis.to_vec()).collect(),
+        });
+        Some(Self { shift: mean.to_vec(), scale, whitening })
+    }
+
+    /// The identity of dimension d.
+    pub fn identity(d: usize) -> Self {
+        Self { shift: vec![0.0; d], scale: vec![1.0; d], whitening: None }
+    }
+
     /// W alone, `[n, d] -> [n, d]`: what carries noise of the standardised coordinates into the whitened ones.
     pub fn whiten(&self, points: Points) -> Points {
         match &self.whitening {
@@ -234,6 +269,30 @@ mod tests {
             3 => 100.0 * z[[i, 3]],
             _ => 0.1,
         })
+    }
+
+    #[test]
+    fn a_gaussian_is_carried_to_the_standard_normal() {
+        let covariance = ndarray::array![[4e-12, 3e-3, 0.0], [3e-3, 9e6, 1e3], [0.0, 1e3, 1.0]];
+        let mean = [1.0, -2e3, 0.5];
+        let map = Standardization::of_gaussian(&mean, &covariance).unwrap();
+        let rows = covariance.rows().into_iter().map(|row| row.to_vec()).collect();
+        let law = GaussianMixture::new(vec![1.0], vec![mean.to_vec()], vec![rows]).unwrap();
+        let image = map.apply_to_law(&law).unwrap();
+        assert!(image.mean().iter().all(|x| x.abs() < 1e-10), "{:?}", image.mean());
+        assert!(
+            (&image.covariance() - &Array2::<f64>::eye(3)).iter().all(|x| x.abs() < 1e-6),
+            "{}",
+            image.covariance()
+        );
+        // f(x) = a·x has the gradient a; f(x(y)) changes by a·(x(y + e) - x(y)).
+        let a = ndarray::array![[1.0, 2.0, -1.0]];
+        let (y, e) = (Points::zeros((1, 3)), ndarray::array![[0.3, -0.2, 0.5]]);
+        let change = (map.undo(&(&y + &e)) - map.undo(&y)).row(0).dot(&a.row(0));
+        assert!((map.pull_back(&a).row(0).dot(&e.row(0)) - change).abs() < 1e-9 * change.abs());
+        assert_eq!(Standardization::of_gaussian(&[0.0; 2], &ndarray::array![[1.0, 1.0], [1.0, 1.0]]), None);
+        assert_eq!(Standardization::of_gaussian(&[0.0], &ndarray::array![[0.0]]), None);
+        assert_eq!(Standardization::identity(2).apply(&Points::ones((1, 2))), Points::ones((1, 2)));
     }
 
     fn variance(points: &Points, column: usize) -> f64 {

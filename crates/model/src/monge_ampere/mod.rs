@@ -15,6 +15,7 @@ mod primal_map;
 mod quadratic;
 mod residual_network;
 mod ridge_sum;
+mod ridged_quadratic;
 mod smooth_function;
 
 pub use brenier_map::{BrenierMap, PushForward};
@@ -27,6 +28,7 @@ pub use primal_map::PrimalMap;
 pub use quadratic::{Quadratic, QuadraticPotential};
 pub use residual_network::{LARGEST_JACOBIAN, LARGEST_STACK, ResidualNetwork, StackTooHigh, Stage};
 pub use ridge_sum::{RidgeSum, Ridges};
+pub use ridged_quadratic::{Jet, RidgedQuadratic, entries};
 pub use smooth_function::{RidgeFunction, SmoothFunction};
 
 #[cfg(test)]

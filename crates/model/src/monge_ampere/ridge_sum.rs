@@ -219,6 +219,36 @@ impl RidgeSum {
         x * self.ridges.floor + shift + along.slopes.t().dot(&self.ridges.directions)
     }
 
+    /// `∇φ`, `[n, d]`; `∇²φ`, one matrix a row, `[n, d·d]`; and the derivative `Σ_k (o/s²) ς(1 - ς)(1 - 2ς)` of the curvature along every
+    /// direction, `[G, n]`.
+    pub(super) fn expansion(&self, x: &Points) -> (Points, Points, Array2<f64>) {
+        let ((n, d), along) = (x.dim(), self.along(x));
+        let directions = &self.ridges.directions;
+        let mut hessians = Points::zeros((n, d * d));
+        for (curvatures, mut hessian) in along.curvatures.columns().into_iter().zip(hessians.rows_mut()) {
+            let scaled = directions * &curvatures.insert_axis(Axis(1));
+            let products = directions.t().dot(&scaled);
+            hessian.iter_mut().zip(&products).for_each(|(entry, product)| *entry = *product);
+            (0..d).for_each(|i| hessian[i * (d + 1)] += self.ridges.floor);
+        }
+        let (_, _, heights) = self.parts();
+        let projections = self.ridges.projections(x);
+        let mut bends = Array2::zeros(projections.dim());
+        for ((g, k), &width) in self.ridges.widths.indexed_iter() {
+            let height = heights[g * self.ridges.knots.ncols() + k];
+            if height > 0.0 {
+                Arch::new().dispatch(Bend {
+                    t: projections.row(g).as_slice().expect("row-major"),
+                    bends: bends.row_mut(g).as_slice_mut().expect("row-major"),
+                    knot: self.ridges.knots[[g, k]],
+                    scale: 1.0 / width,
+                    height,
+                });
+            }
+        }
+        (self.gradient_at(x, &along), hessians, bends)
+    }
+
     /// Applies `f` to tiles of points; the parts in their order.
     fn tiled<T: Send>(x: &Points, f: impl Fn(&Points) -> T + Send + Sync) -> Vec<T> {
         let tiles: Vec<Points> = x.axis_chunks_iter(Axis(0), TILE).map(|tile| tile.to_owned()).collect();
@@ -274,6 +304,28 @@ impl NullaryFnOnce for Ridge<'_> {
             let share = sigmoid((t - self.knot) * self.scale);
             *slope += self.height * share;
             *curvature += bend * (share - share * share);
+        }
+    }
+}
+
+/// Adds the third derivatives of one ridge.
+struct Bend<'a> {
+    t: &'a [f64],
+    bends: &'a mut [f64],
+    knot: f64,
+    scale: f64,
+    height: f64,
+}
+
+impl NullaryFnOnce for Bend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let size = self.height * self.scale * self.scale;
+        for (&t, bend) in self.t.iter().zip(self.bends) {
+            let share = sigmoid((t - self.knot) * self.scale);
+            *bend += size * (share - share * share) * (1.0 - 2.0 * share);
         }
     }
 }

@@ -79,6 +79,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 pub use config::{AnnealedParticlesConfig, Spread, StartConfig};
+pub(crate) use modes::log_z_at_modes;
 
 use crate::error::TrainingError;
 use crate::fit::Flow;
@@ -460,7 +461,7 @@ impl AnnealedParticlesConfig {
 }
 
 /// The Gaussian that particles start from.
-fn start(config: &StartConfig, target: &dyn Measure) -> Result<GaussianMixture, TrainingError> {
+pub(crate) fn start(config: &StartConfig, target: &dyn Measure) -> Result<GaussianMixture, TrainingError> {
     let d = target.dim();
     match config {
         StartConfig::Gaussian { mean, sd } => {

@@ -120,8 +120,11 @@ pub(super) fn precision_at(measure: &dyn Measure, point: &[f64]) -> Array2<f64> 
 }
 
 /// log Z by importance sampling from Student's t about the modes above these points, with the number of modes; `None` where there are none.
-pub(super) fn log_z_at_modes(measure: &dyn Measure, starts: &Points, seed: u64) -> Option<(Estimate, usize)> {
+pub(crate) fn log_z_at_modes(measure: &dyn Measure, starts: &Points, seed: u64) -> Option<(Estimate, usize)> {
     let d = measure.dim();
+    if d > MOST_DIMENSIONS {
+        return None;
+    }
     let mut modes: Vec<Maximum> = Vec::new();
     for start in starts.rows() {
         let Some(found) = climb(measure, &start.to_vec()) else { continue };

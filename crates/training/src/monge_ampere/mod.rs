@@ -4,7 +4,8 @@
 //!
 //! Most maps are kept in dual coordinates, `φ = ψ*` on the side of the data, where the flow `∂ₜφ = h` is an addition ([`logistic`]). With φ linear
 //! in its coefficients a stage costs the same however many went before, and is one step downhill on Kantorovich's semi-dual ([`semi_dual`]). The
-//! form of the paper, ψ on the side of the reference, composes its stages ([`residual`]).
+//! form of the paper, ψ on the side of the reference, composes its stages ([`residual`]). From an unnormalised density nothing is left to learn in a
+//! stage, and the update is fitted into a family on the side of the reference ([`score`]).
 
 mod box_program;
 mod choose_ridges;
@@ -16,6 +17,7 @@ mod logistic_regression;
 mod pool;
 pub mod reference;
 pub mod residual;
+pub mod score;
 pub mod semi_dual;
 mod step_size;
 

@@ -103,6 +103,11 @@ impl Curvature {
         Self { hessians: ndarray::concatenate(Axis(0), &views).expect("one width"), dim: d }
     }
 
+    /// Those at hand, one matrix a row, `[n, d·d]`.
+    pub(super) fn of_hessians(hessians: Points, dim: usize) -> Self {
+        Self { hessians, dim }
+    }
+
     /// The least eigenvalue over the points, of which at most so many are looked at; NaN where an entry is.
     pub fn least_eigenvalue(&self, most: usize) -> f64 {
         -self.largest(most, -1.0)

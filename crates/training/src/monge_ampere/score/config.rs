@@ -1,0 +1,172 @@
+//! The choices of Algorithm 2.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::annealed_particles::AnnealedParticlesConfig;
+use crate::gaussian_mixture::GaussianMixtureConfig;
+use crate::monge_ampere::{Iterate, RidgesConfig, StepSize};
+
+/// A Brenier map from a reference to an unnormalised density.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MongeAmpereScoreConfig {
+    /// The reference, and the coordinates of the map.
+    pub reference: DensityReferenceConfig,
+    /// The family of the potential.
+    pub family: Family,
+    /// Which way a stage moves the map.
+    pub update: Update,
+    /// The densities on the way from the reference to the target.
+    pub annealing: TemperaturesConfig,
+    /// How far a stage goes: `adaptive` is shortened until the map keeps its curvature and the densities before and after overlap by `stage_ess`.
+    pub step_size: StepSize,
+    /// The least effective share of the weights between the densities before and after a stage.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub stage_ess: f64,
+    /// The longest move of a point in a stage, in the coordinates of the map.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub clip: f64,
+    /// The number of stages.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub stages: u64,
+    /// So many stages at the target without a better ELBO end the training. Null: all stages are done.
+    #[schemars(range(min = 1))]
+    pub patience: Option<u64>,
+    /// Fresh draws of the reference a stage.
+    #[schemars(range(min = 64, max = 10_000_000))]
+    pub batch: usize,
+    /// Draws of the reference over which the ELBO is measured, the same at every stage.
+    #[schemars(range(min = 64, max = 10_000_000))]
+    pub held_out: usize,
+    /// By which share of its own scale every coefficient is held where it is.
+    #[schemars(range(min = 0.0))]
+    pub penalty: f64,
+    /// The decay of the moving average of the potentials, a stage.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub ema: f64,
+    /// The stages that the mean of the potentials leaves out.
+    pub average_after: u64,
+    /// Which potential the law of the run is: `best` has the highest ELBO of all stages at the target.
+    pub iterate: Iterate,
+}
+
+impl Default for MongeAmpereScoreConfig {
+    fn default() -> Self {
+        Self {
+            reference: DensityReferenceConfig::default(),
+            family: Family::default(),
+            update: Update::default(),
+            annealing: TemperaturesConfig::default(),
+            step_size: StepSize::Adaptive { first: 0.1, most: 0.5 },
+            stage_ess: 0.5,
+            clip: 1.0,
+            stages: 60,
+            patience: Some(15),
+            batch: 2048,
+            held_out: 4096,
+            penalty: 1e-3,
+            ema: 0.8,
+            average_after: 20,
+            iterate: Iterate::default(),
+        }
+    }
+}
+
+/// Where the map starts from. In the coordinates of the map the reference has mean 0 and covariance I, but for `standard_normal`, which is
+/// what it says in those of the target; there the map is optimal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DensityReferenceConfig {
+    /// N(0, I).
+    StandardNormal,
+    /// The Gaussian at the mode that Newton's method finds from the origin, with the inverse of the Hessian there.
+    Laplace {
+        /// What the standard deviations are multiplied by.
+        #[serde(default = "one")]
+        #[schemars(extend("exclusiveMinimum" = 0.0))]
+        widen: f64,
+    },
+    /// Fitted to three quarters of annealed particles; the others judge the map.
+    Particles(ParticlesReference),
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Default for DensityReferenceConfig {
+    fn default() -> Self {
+        Self::Particles(ParticlesReference::default())
+    }
+}
+
+/// A reference that is fitted to annealed particles.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParticlesReference {
+    /// The particles, as by the method `annealed_particles`.
+    pub annealing: Box<AnnealedParticlesConfig>,
+    /// A mixture of Gaussians that is fitted to them, as by the method `gaussian_mixture`. Null: one Gaussian with their mean and covariance.
+    pub mixture: Option<Box<GaussianMixtureConfig>>,
+}
+
+/// The family of the potential on the side of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// `½yᵀQy + c·y`: affine maps.
+    Quadratic,
+    /// A quadratic with ridges on it.
+    Ridges(RidgesConfig),
+}
+
+impl Default for Family {
+    fn default() -> Self {
+        Self::Ridges(RidgesConfig { directions: None, knots: 6, floor: 0.05, least_width: 0.3 })
+    }
+}
+
+/// Which way a stage moves the points x = ∇ψ(y), with `h = log ρ + f`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Update {
+    /// The mirror step of the paper: by `-η∇_y(h∘∇ψ) = -η∇²ψ ∇h`.
+    #[default]
+    Mirror,
+    /// By `-η∇h`: in the family this is the gradient of the reverse KL divergence, in the metric that the mirror step is fitted in.
+    ReverseKl,
+}
+
+/// The densities `p^β q^{1-β}` on the way from the reference q to the target p.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TemperaturesConfig {
+    /// The target from the first stage on.
+    None,
+    /// As far as the effective share of the weights from the map's density to the next one allows; at half of the stages at the latest 1.
+    Adaptive {
+        /// That share.
+        #[serde(default = "half")]
+        #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+        share: f64,
+    },
+    /// These, evenly over the first half of the stages, then 1.
+    Fixed {
+        /// β, ascending.
+        #[schemars(length(min = 1), inner(range(min = 0.0, max = 1.0)))]
+        temperatures: Vec<f64>,
+    },
+    /// Those that the particles of the reference took, evenly over the first half of the stages.
+    Particles,
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+impl Default for TemperaturesConfig {
+    fn default() -> Self {
+        Self::Adaptive { share: half() }
+    }
+}
