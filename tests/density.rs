@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::train::{Mark, Workplace, assert_equal_results, metric, smoke, text};
+use crate::train::{Mark, Workplace, metric, smoke, text};
 
 const CONFIG: &str = "density_expression.json";
 
@@ -18,20 +18,10 @@ fn typed(place: &Workplace, name: &str, formula: &str, dim: usize, more: &str) -
 
 #[test]
 fn an_annealing_that_is_killed_and_stopped_ends_with_the_same_bits() {
-    let place = Workplace::new();
     // Many temperatures, so that a kill falls between them.
-    let long = ["--set", "method.annealed_particles.ess=0.995", "--set", "output.checkpoint_every=2", "-q"];
-    place.smoke(CONFIG, "whole", &[&long[..], &["--threads", "1"]].concat()).succeeds();
-    let (config, run) = (smoke(CONFIG), place.run("killed"));
-    let arguments = [&["run", text(&config), "--run-dir", text(&run), "--resume"][..], &long].concat();
-    place.train_through_kills(&arguments, &run, &[Mark::File("config.json"), Mark::Line(3), Mark::Line(9)]);
-    assert_equal_results(&place.run("whole"), &run);
-    place.smoke(CONFIG, "stopped", &[&long[..], &["--max-steps", "3"]].concat()).fails(75);
-    let stopped = place.run("stopped");
-    place.train(&["resume", text(&stopped), "-q"]).succeeds();
-    let (stopped, whole) = (crate::train::results(&stopped), crate::train::results(&place.run("whole")));
-    // The stop itself left a checkpoint.
-    assert!(whole.iter().all(|(name, bytes)| stopped.get(name) == Some(bytes)));
+    let long = ["--set", "method.annealed_particles.ess=0.995", "--set", "output.checkpoint_every=2"];
+    let marks = [Mark::File("config.json"), Mark::Line(3), Mark::Line(9)];
+    Workplace::new().survives_kills_and_stops(CONFIG, &long, &marks, "3");
 }
 
 #[test]
@@ -151,4 +141,110 @@ fn what_cannot_be_followed_is_refused_and_nothing_is_written() {
     let data = format!(r#", "data": {{"path": {}}}"#, serde_json::to_string(&points).unwrap());
     let config = typed(&place, "columns", "-x0^2 - sum(row, (c - x0)^2)", 1, &data);
     place.train(&["check", text(&config)]).fails(2).says("found the unknown name `c`");
+}
+
+/// The smoke config of a map to a density.
+const MAP: &str = "density_monge_ampere_expression.json";
+
+#[test]
+fn a_map_to_a_density_that_is_killed_and_stopped_ends_with_the_same_bits() {
+    let long = [
+        "--set",
+        "method.monge_ampere_score.stages=24",
+        "--set",
+        "method.monge_ampere_score.patience=null",
+        "--set",
+        "output.checkpoint_every=2",
+    ];
+    let marks = [Mark::File("config.json"), Mark::Line(3), Mark::Line(9)];
+    Workplace::new().survives_kills_and_stops(MAP, &long, &marks, "5");
+}
+
+#[test]
+fn a_map_to_a_density_knows_its_own_and_goes_both_ways() {
+    let place = Workplace::new();
+    // A Gaussian beside a Gamma(3, 2): Z = √(2π)/2 · Γ(3)/2³, E x₁ = 3/2.
+    let config = r#"{"name": "map", "target": {"expression": {"dim": 2, "log_density": "-2*(x0 - 1)^2 + 2*log(x1) - 2*x1",
+            "support": {"x1": "positive"}}},
+        "method": {"monge_ampere_score": {"reference": {"particles": {"annealing": {"particles": 1024}}}, "stages": 20}},
+        "evaluation": {"count": 1000}, "output": {"log_every": 1}}"#;
+    let (config, run) = (place.write("map.json", config), place.run("map"));
+    place.train(&["check", text(&config)]).succeeds();
+    place.train(&["run", text(&config), "--run-dir", text(&run), "-q"]).succeeds();
+    let exact = std::f64::consts::TAU.ln() / 2.0 - 2f64.ln() + 0.25f64.ln();
+    let (log_z, error) = metric(&run, "log_z");
+    assert!((log_z - exact).abs() < 5.0 * error && error < 0.01, "{log_z} ± {error} against {exact}");
+    let (elbo, eubo) = (metric(&run, "elbo"), metric(&run, "eubo"));
+    assert!(elbo.0 < exact + 5.0 * elbo.1 && eubo.0 > exact - 5.0 * eubo.1, "{elbo:?} {eubo:?}");
+    assert!(metric(&run, "ess_reverse").0 > 0.9 && metric(&run, "optimality_gap").0 < 1e-6);
+    let summary = place.path("summary.csv");
+    place.train(&["evaluate", text(&run), "--out", text(&summary), "-q"]).succeeds();
+    let table = std::fs::read_to_string(&summary).unwrap();
+    let mean: f64 = table.lines().nth(2).unwrap().split(',').nth(1).unwrap().parse().unwrap();
+    // The sd of Gamma(3, 2) is √3/2.
+    assert!((mean - 1.5).abs() < 5.0 * 3f64.sqrt() / 2.0 / 90_000f64.sqrt(), "{table}");
+    let [samples, back, again, log_q] = ["x.csv", "y.csv", "again.csv", "q.csv"].map(|name| place.path(name));
+    place.train(&["sample", text(&run), "--count", "300", "--out", text(&samples), "-q"]).succeeds();
+    let through = |input: &std::path::Path, out: &std::path::Path, more: &[&str]| {
+        let arguments = ["transport", text(&run), "--in", text(input), "--out", text(out), "-q"];
+        place.train(&[&arguments[..], more].concat()).succeeds();
+    };
+    through(&samples, &back, &["--inverse"]);
+    through(&back, &again, &[]);
+    let numbers = |path: &std::path::Path| -> Vec<f64> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines()
+            .flat_map(|line| line.split(',').filter_map(|cell| cell.parse().ok()).collect::<Vec<f64>>())
+            .collect()
+    };
+    let (x, same) = (numbers(&samples), numbers(&again));
+    assert!(x.len() == 600 && x.iter().zip(&same).all(|(a, b)| (a - b).abs() < 1e-6), "there and back");
+    place.train(&["density", text(&run), "--in", text(&samples), "--out", text(&log_q), "-q"]).succeeds();
+    // Where the map is good, its density is that of the target.
+    // Every log-density has its standard error beside it.
+    let found: Vec<f64> = numbers(&log_q).into_iter().step_by(2).collect();
+    let known = |x: &[f64]| -2.0 * (x[0] - 1.0).powi(2) + 2.0 * x[1].ln() - 2.0 * x[1] - exact;
+    let apart: f64 = found.iter().zip(x.chunks(2)).map(|(q, x)| (q - known(x)).abs()).sum::<f64>() / 300.0;
+    assert!(found.len() == 300 && apart < 0.2, "{apart}");
+}
+
+#[test]
+fn what_a_map_to_a_density_cannot_be_is_said() {
+    let place = Workplace::new();
+    let write = |name: &str, formula: &str, method: &str| {
+        let config = format!(
+            r#"{{"name": "{name}", "target": {{"expression": {{"dim": 2, "log_density": "{formula}"}}}},
+                "method": {{"monge_ampere_score": {method}}}, "evaluation": {{"count": 100}}, "output": {{"figures": false}}}}"#
+        );
+        place.write(&format!("{name}.json"), &config)
+    };
+    // Two modes far apart, seen from one of them.
+    let modes = "logsumexp(-(x0 - 4)^2*2 - x1^2, -(x0 + 8)^2*2 - x1^2)";
+    let method = r#"{"reference": "standard_normal", "annealing": "none", "stages": 30}"#;
+    let lost = write("lost", modes, method);
+    place.train(&["run", text(&lost), "--run-dir", text(&place.run("lost"))]).succeeds().says("modes may be lost");
+    for (name, formula, method, message) in [
+        ("improper", "-(x0 - x1)^2", r#"{"reference": "standard_normal"}"#, "the target is improper"),
+        ("nan", "-x0^2 + log(x1)", r#"{"reference": "standard_normal"}"#, "the log-density of the target is"),
+        ("kink", "-abs(x0) - abs(x1)", r#"{"reference": {"laplace": {}}}"#, "`start.laplace` found no mode"),
+        (
+            "none",
+            "-x0^2 - x1^2",
+            r#"{"reference": "standard_normal", "annealing": "particles"}"#,
+            "the reference has none",
+        ),
+    ] {
+        let config = write(name, formula, method);
+        for verb in ["check", "run"] {
+            place.train(&[verb, text(&config)]).fails(2).says(message);
+        }
+        assert!(!place.path("checkpoints").join(name).exists(), "{name}: a directory was made");
+    }
+    let points = place.write("points.csv", "a,b\n1,2\n2,3\n0,1\n");
+    let config = format!(
+        r#"{{"name": "points", "target": {{"dataset": {{"path": "{}"}}}}, "method": {{"monge_ampere_score": {{}}}}}}"#,
+        text(&points)
+    );
+    let config = place.write("points.json", &config);
+    place.train(&["run", text(&config)]).fails(2).says("`monge_ampere_score` follows a density");
 }

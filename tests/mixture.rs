@@ -2,31 +2,16 @@
 
 use serde_json::Value;
 
-use crate::train::{Mark, Workplace, assert_equal_results, metric, smoke, text, workspace};
+use crate::train::{Mark, Workplace, metric, smoke, text, workspace};
 
 const CONFIG: &str = "mixture_two_moons.json";
 
 #[test]
 fn a_mixture_that_is_killed_and_stopped_ends_with_the_same_bits() {
-    let place = Workplace::new();
     // Many steps, so that a kill falls between them.
-    let long =
-        ["--set", "method.gaussian_mixture.tolerance=0", "--set", "method.gaussian_mixture.iterations=400", "-q"];
-    place.smoke(CONFIG, "whole", &[&long[..], &["--threads", "1"]].concat()).succeeds();
-    let (config, run) = (smoke(CONFIG), place.run("killed"));
-    let arguments = [&["run", text(&config), "--run-dir", text(&run), "--resume"][..], &long].concat();
-    place.train_through_kills(
-        &arguments,
-        &run,
-        &[Mark::File("config.json"), Mark::Line(13), Mark::Checkpoint(500), Mark::Line(901)],
-    );
-    assert_equal_results(&place.run("whole"), &run);
-    place.smoke(CONFIG, "stopped", &[&long[..], &["--max-steps", "777"]].concat()).fails(75);
-    let stopped = place.run("stopped");
-    place.train(&["resume", text(&stopped), "-q"]).succeeds();
-    let (stopped, whole) = (crate::train::results(&stopped), crate::train::results(&place.run("whole")));
-    // The stop itself left a checkpoint.
-    assert!(whole.iter().all(|(name, bytes)| stopped.get(name) == Some(bytes)));
+    let long = ["--set", "method.gaussian_mixture.tolerance=0", "--set", "method.gaussian_mixture.iterations=400"];
+    let marks = [Mark::File("config.json"), Mark::Line(13), Mark::Checkpoint(500), Mark::Line(901)];
+    Workplace::new().survives_kills_and_stops(CONFIG, &long, &marks, "777");
 }
 
 #[test]

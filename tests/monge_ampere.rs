@@ -1,6 +1,6 @@
 //! Brenier maps from samples: trained, stopped, and asked by every verb.
 
-use crate::train::{Mark, Workplace, assert_equal_results, metric, smoke, text, workspace};
+use crate::train::{Mark, Workplace, metric, smoke, text, workspace};
 
 const CONFIG: &str = "monge_ampere_two_moons.json";
 const GAUSSIAN: &str = "monge_ampere_gaussian_2d.json";
@@ -14,20 +14,9 @@ fn numbers(path: &std::path::Path) -> Vec<Vec<f64>> {
 
 #[test]
 fn a_map_that_is_killed_and_stopped_ends_with_the_same_bits() {
-    let place = Workplace::new();
-    let long = ["--set", "method.monge_ampere_logistic.stages=60", "-q"];
-    place.smoke(CONFIG, "whole", &[&long[..], &["--threads", "1"]].concat()).succeeds();
-    let (config, run) = (smoke(CONFIG), place.run("killed"));
-    let arguments = [&["run", text(&config), "--run-dir", text(&run), "--resume"][..], &long].concat();
+    let long = ["--set", "method.monge_ampere_logistic.stages=60"];
     let marks = [Mark::File("config.json"), Mark::Line(7), Mark::Checkpoint(30), Mark::Line(45)];
-    place.train_through_kills(&arguments, &run, &marks);
-    assert_equal_results(&place.run("whole"), &run);
-    place.smoke(CONFIG, "stopped", &[&long[..], &["--max-steps", "17"]].concat()).fails(75);
-    let stopped = place.run("stopped");
-    place.train(&["resume", text(&stopped), "-q"]).succeeds();
-    let (stopped, whole) = (crate::train::results(&stopped), crate::train::results(&place.run("whole")));
-    // The stop itself left a checkpoint.
-    assert!(whole.iter().all(|(name, bytes)| stopped.get(name) == Some(bytes)));
+    Workplace::new().survives_kills_and_stops(CONFIG, &long, &marks, "17");
 }
 
 #[test]

@@ -45,6 +45,22 @@ impl Workplace {
         Outcome::of(self.command(arguments).output().expect("the binary starts"))
     }
 
+    /// A run of a smoke config that is killed at these marks, and one that is stopped after so many steps and resumed, end with the bits of one that
+    /// is left alone.
+    pub fn survives_kills_and_stops(&self, config: &str, more: &[&str], marks: &[Mark], stop: &str) {
+        self.smoke(config, "whole", &[more, &["-q", "--threads", "1"]].concat()).succeeds();
+        let (path, run) = (smoke(config), self.run("killed"));
+        let arguments = [&["run", text(&path), "--run-dir", text(&run), "--resume", "-q"][..], more].concat();
+        self.train_through_kills(&arguments, &run, marks);
+        assert_equal_results(&self.run("whole"), &run);
+        self.smoke(config, "stopped", &[more, &["-q", "--max-steps", stop]].concat()).fails(75);
+        let stopped = self.run("stopped");
+        self.train(&["resume", text(&stopped), "-q"]).succeeds();
+        let (stopped, whole) = (results(&stopped), results(&self.run("whole")));
+        // The stop itself left a checkpoint.
+        assert!(whole.iter().all(|(name, bytes)| stopped.get(name) == Some(bytes)));
+    }
+
     /// Starts the same command again and again, kills it as soon as `run` has come to each of the marks, and lets it end at last.
     pub fn train_through_kills(&self, arguments: &[&str], run: &Path, marks: &[Mark]) {
         let mut kills = 0;

@@ -78,6 +78,19 @@ impl Support {
         self.mapped(u).x
     }
 
+    /// `T⁻¹(x)`, `[n, d]`: no finite number outside.
+    pub fn to_line(&self, x: Tensor<2>) -> Tensor<2> {
+        let columns = self.intervals.iter().enumerate().map(|(j, interval)| {
+            let x = x.clone().narrow(1, j, 1);
+            match *interval {
+                Interval::Line => x,
+                Interval::Positive => x.log(),
+                Interval::Between { low, high } => (x.clone() - low).log() - (x.neg() + high).log(),
+            }
+        });
+        Tensor::cat(columns.collect(), 1)
+    }
+
     /// `log |det ∇T(u)|`, `[n, d] -> [n]`.
     pub fn log_det(&self, u: Tensor<2>) -> Tensor<1> {
         self.mapped(u).log_slope.sum_dim(1).squeeze_dim(1)

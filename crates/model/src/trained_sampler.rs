@@ -7,11 +7,12 @@
 
 use std::ops::Range;
 
-use brenier_measure::{GaussianMixture, Points};
+use brenier_measure::{Estimate, GaussianMixture, Points, to_points};
 use burn::tensor::Tensor;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
+use crate::frame::Frame;
 use crate::log_density::LogDensity;
 use crate::particle_sampler::Annealing;
 use crate::samplers::SamplerError;
@@ -65,6 +66,28 @@ pub trait TrainedSampler: Send + Sync {
         None
     }
 
+    /// What is known of the target beside a map to it, where the law was learnt from an unnormalised density.
+    fn witnesses(&self) -> Option<&Witnesses> {
+        None
+    }
+
+    /// Samples as of [`sample`](Self::sample), `[n, d]`, each with its `log q` (nats), `[n]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of both.
+    fn sample_with_log_density(
+        &self,
+        seed: u64,
+        indices: Range<u64>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(Points, Vec<f64>), SamplerError> {
+        let first = indices.start;
+        let points = to_points(self.sample(seed, indices, go_on)?);
+        let log_density = self.log_density(&points, seed, first)?;
+        Ok((points, log_density.values))
+    }
+
     /// How samples are made, for reports.
     fn settings(&self) -> Facts;
 
@@ -72,6 +95,19 @@ pub trait TrainedSampler: Send + Sync {
     fn density_settings(&self) -> Facts {
         Facts::default()
     }
+}
+
+/// What sees mass that a map may have lost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Witnesses {
+    /// Particles of the target that the map was not fitted to, `[m, d]`, where there are some.
+    pub particles: Option<Points>,
+    /// log Z by the annealing of the particles.
+    pub annealed: Option<Estimate>,
+    /// log Z by importance sampling about the modes that an optimiser found, and their number.
+    pub at_modes: Option<(Estimate, usize)>,
+    /// Whether the map is better than its reference; else the law is the reference. Not known before the end.
+    pub is_kept: Option<bool>,
 }
 
 /// An invertible map T that carries a reference measure to a law.
@@ -89,6 +125,11 @@ pub trait TransportMap: Send + Sync {
     ///
     /// A point without a preimage that can be found.
     fn inverse(&self, x: &Points) -> Result<(Points, Vec<f64>), SamplerError>;
+
+    /// The coordinates in which the map is optimal, where they are not those of the points.
+    fn frame(&self) -> Option<&Frame> {
+        None
+    }
 
     /// The reference, where it is known in closed form.
     fn reference(&self) -> Option<&GaussianMixture> {

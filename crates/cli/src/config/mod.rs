@@ -25,7 +25,9 @@ use std::path::{Path, PathBuf};
 
 use brenier_measure::TargetConfig;
 use brenier_model::{GridConfig, SamplerConfig};
-use brenier_training::{AnnealedParticlesConfig, GaussianMixtureConfig, MongeAmpereLogisticConfig, TrainingConfig};
+use brenier_training::{
+    AnnealedParticlesConfig, GaussianMixtureConfig, MongeAmpereLogisticConfig, MongeAmpereScoreConfig, TrainingConfig,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,6 +82,8 @@ pub enum MethodConfig {
     GaussianMixture(GaussianMixtureConfig),
     /// A Brenier map between a reference and the target is learnt from samples by logistic regression.
     MongeAmpereLogistic(Box<MongeAmpereLogisticConfig>),
+    /// A Brenier map between a reference and the target is learnt from a density that is known up to a constant.
+    MongeAmpereScore(Box<MongeAmpereScoreConfig>),
     /// The smallest method there is.
     #[cfg(test)]
     #[schemars(skip)]

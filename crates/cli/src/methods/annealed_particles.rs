@@ -1,9 +1,6 @@
 //! Annealed particles: from their section of a config to a method, and from a checkpoint to a law.
 
-use std::sync::Arc;
-
-use brenier_measure::data::Standardization;
-use brenier_measure::{Measure, Rescaled, TargetConfig};
+use brenier_measure::TargetConfig;
 use brenier_model::TrainedSampler;
 use brenier_training::annealed_particles::ParticleState;
 use brenier_training::run_directory::LockedRunDirectory;
@@ -13,8 +10,8 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::config::mistakes::Mistakes;
 use crate::error::Error;
+use crate::methods::density::{Given, given};
 use crate::methods::wiring::{Flags, Length, ProgressPlot, Wiring};
-use crate::run::problem::Problem;
 use crate::run::training::go_on;
 use crate::run::{Ending, RunContext, RunView};
 
@@ -23,31 +20,12 @@ const NAME: &str = "annealed_particles";
 
 /// The particles of a run, in the standardised coordinates of its data.
 fn particles(config: &AnnealedParticlesConfig, run: &RunView) -> Result<AnnealedParticles, Error> {
-    let loaded;
-    let problem = match run.problem {
-        Some(problem) => problem,
-        None => {
-            loaded = Problem::new(&run.record.config)?;
-            run.record.check_data(&loaded.data)?;
-            &loaded
-        }
+    let config = AnnealedParticlesConfig {
+        start: config.start.standardized(&run.record.data.standardization),
+        ..config.clone()
     };
-    let name = run.record.config.target.name();
-    let target = problem.reference.target().ok_or_else(|| Error::no_target_density(NAME, name))?;
-    let unbounded = target.unbounded().ok_or_else(|| Error::no_target_density(NAME, name))?;
-    let standardization = &run.record.data.standardization;
-    let config = AnnealedParticlesConfig { start: config.start.standardized(standardization), ..config.clone() };
-    let measure = standardized(unbounded, standardization);
-    Ok(AnnealedParticles::new(config, measure, target.support.clone(), run.record.config.seed, run.device)?)
-}
-
-/// A density in standardised coordinates of one scale.
-fn standardized(measure: Arc<dyn Measure>, standardization: &Standardization) -> Arc<dyn Measure> {
-    let Standardization { shift, scale, .. } = standardization;
-    if shift.iter().all(|&x| x == 0.0) && scale[0] == 1.0 {
-        return measure;
-    }
-    Arc::new(Rescaled::new(measure, shift.clone(), scale[0]))
+    let Given { density, support } = given(NAME, run)?;
+    Ok(AnnealedParticles::new(config, density, support, run.record.config.seed, run.device)?)
 }
 
 impl Wiring for AnnealedParticlesConfig {

@@ -1,11 +1,13 @@
 //! The methods, one file or folder each, and the one place that knows them all.
 
 pub mod annealed_particles;
+mod density;
 pub mod gaussian_mixture;
 #[cfg(test)]
 pub mod gaussian_moments;
 mod localized;
 pub mod monge_ampere_logistic;
+pub mod monge_ampere_score;
 mod sampling;
 pub mod score_matching;
 pub mod wiring;
@@ -30,6 +32,7 @@ pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
         MethodConfig::DenoisingScoreMatching(config) => config,
         MethodConfig::GaussianMixture(config) => config,
         MethodConfig::MongeAmpereLogistic(config) => config.as_ref(),
+        MethodConfig::MongeAmpereScore(config) => config.as_ref(),
         #[cfg(test)]
         MethodConfig::GaussianMoments(config) => config,
     }

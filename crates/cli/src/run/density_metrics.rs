@@ -4,19 +4,19 @@
 use std::collections::BTreeMap;
 
 use brenier_eval::{CoordinateSummary, Direction, MetricReport, posterior_summary};
-use brenier_measure::{Estimate, Measure, Points, to_tensor};
+use brenier_measure::{Estimate, Measure, Points};
 use brenier_training::annealed_particles::{FEWEST_ANCESTORS, contradiction};
-use burn::tensor::{DType, Device};
 use ndarray::s;
 
+use crate::run::importance_metrics::log_densities;
 use crate::run::law::Law;
 use crate::run::opened::TrainedRun;
 use crate::run::problem::Problem;
 use crate::selection::Selection;
 
 /// What a run that follows a density can be asked.
-pub const OF_ANNEALING: [&str; 6] =
-    ["log_z", "log_z_at_modes", "energy", "ess_particles", "acceptance", "distinct_ancestors"];
+pub const OF_ANNEALING: [&str; 7] =
+    ["log_z", "log_z_at_modes", "log_z_particles", "energy", "ess_particles", "acceptance", "distinct_ancestors"];
 
 /// Groups of particles, side by side in the order of their lineages, that R̂ compares.
 const GROUPS: usize = 4;
@@ -75,9 +75,7 @@ pub fn density_metrics(
 
 /// `-E log p̃` of samples.
 fn energy(density: &dyn Measure, samples: &Points) -> MetricReport {
-    let found = density.log_density(to_tensor(samples, DType::F64, &Device::flex()));
-    let values: Vec<f64> = found.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
-    let mean = Estimate::mean(values.into_iter().map(|log| -log));
+    let mean = Estimate::mean(log_densities(density, samples).into_iter().map(|log| -log));
     MetricReport::new(mean, samples.nrows(), Direction::LowerIsBetter)
         .with_note("the mean of -log p over the samples, up to the constant of log p")
 }

@@ -17,7 +17,8 @@ use tracing::warn;
 use crate::config::{Config, LogDensityConfig};
 use crate::error::Error;
 use crate::progress::{Progress, Watched};
-use crate::run::density_metrics::{density_metrics, posterior};
+use crate::run::density_metrics::{OF_ANNEALING, density_metrics, posterior};
+use crate::run::importance_metrics::{Importance, OF_PARTICLES, importance};
 use crate::run::law::DensityError;
 use crate::run::map_metrics::map_metrics;
 use crate::run::opened::TrainedRun;
@@ -140,9 +141,17 @@ impl Report {
             _ => {}
         }
         evaluation.metrics.extend(of_density(run, problem, samples, judge)?);
+        let importance = by_importance(run, problem, samples, judge)?;
+        for (name, report) in importance.iter().flat_map(|importance| &importance.metrics) {
+            // Draws of the target are better judges than particles.
+            if !(OF_PARTICLES.contains(&name.as_str()) && evaluation.metrics.contains_key(name)) {
+                evaluation.metrics.insert(name.clone(), report.clone());
+            }
+        }
         evaluation.metrics.extend(map_metrics(run, problem, samples, &judge.selection)?);
         evaluation.metrics.extend(density_metrics(run, problem, samples, &judge.selection));
         if judge.selection.is_whole() {
+            let samples = importance.as_ref().and_then(|importance| importance.resampled.as_ref()).unwrap_or(samples);
             evaluation.posterior = posterior(run, problem, samples);
         }
         evaluation.metrics.retain(|name, _| judge.selection.wants(name));
@@ -186,10 +195,15 @@ impl Report {
         samples: &Points,
         judge: &Judge,
     ) -> Result<Self, Error> {
-        let metrics: BTreeMap<String, MetricReport> = density_metrics(run, problem, samples, &judge.selection)
+        let mut metrics: BTreeMap<String, MetricReport> = density_metrics(run, problem, samples, &judge.selection)
             .into_iter()
             .map(|(name, report)| (name, report.with_seed(judge.settings.seed)))
             .collect();
+        let importance = by_importance(run, problem, samples, judge)?;
+        metrics.extend(importance.iter().flat_map(|importance| importance.metrics.clone()));
+        metrics.extend(map_metrics(run, problem, samples, &judge.selection)?);
+        metrics.retain(|name, _| judge.selection.wants(name));
+        let weighted = importance.as_ref().and_then(|importance| importance.resampled.as_ref()).unwrap_or(samples);
         if let Some(metric) = judge.selection.named_without(&metrics).first() {
             return Err(Error::no_draws(&format!("metrics such as `{metric}`"), target.name));
         }
@@ -199,7 +213,7 @@ impl Report {
             metrics,
             denoising_loss: Vec::new(),
             classes: None,
-            posterior: if judge.selection.is_whole() { posterior(run, problem, samples) } else { Vec::new() },
+            posterior: if judge.selection.is_whole() { posterior(run, problem, weighted) } else { Vec::new() },
         };
         Ok(Self::of(run, problem, "nothing", evaluation))
     }
@@ -227,6 +241,19 @@ impl Report {
         text.push('\n');
         text
     }
+}
+
+/// Importance sampling by the map of a run, where that is asked for.
+fn by_importance(
+    run: &TrainedRun,
+    problem: &Problem,
+    samples: &Points,
+    judge: &Judge,
+) -> Result<Option<Importance>, Error> {
+    if !OF_TARGET_DENSITY.iter().chain(&OF_ANNEALING).any(|name| judge.selection.wants(name)) {
+        return Ok(None);
+    }
+    importance(run, problem, samples.nrows() as u64, judge.settings.seed, judge.go_on)
 }
 
 /// As many samples as there are test points, or for an exact target as many as the config says.

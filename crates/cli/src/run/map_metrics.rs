@@ -42,16 +42,20 @@ pub fn map_metrics(
     }
     let x = problem.data.standardization.apply(samples);
     let y = map.inverse(&x)?.0;
+    // A map with coordinates of its own is optimal there.
+    let z = map.frame().map_or_else(|| x.clone(), |frame| frame.enter(&x).0);
     if selection.wants("optimality_gap") {
         let first = |points: &Points| points.slice(s![..points.nrows().min(MOST), ..]).as_standard_layout().to_owned();
-        let report = gap(&first(&y), &first(&x))?;
+        let report = gap(&first(&y), &first(&z))?;
         let note = "in standardised coordinates; in those of the data, which are stretched unequally, the map is not the optimal one";
         let is_isotropic = is_isotropic(&problem.data.standardization);
         let report = if is_isotropic { report } else { report.with_note(note) };
+        let note = "in the coordinates of the map, where its reference is fitted";
+        let report = if map.frame().is_some() { report.with_note(note) } else { report };
         reports.insert("optimality_gap".to_owned(), report);
     }
     match known_images(map, &run.record.config.target, &problem.data.standardization, &y) {
-        Some(known) => drop(reports.insert("l2_uvp".to_owned(), l2_uvp(&x, &known)?)),
+        Some(known) => drop(reports.insert("l2_uvp".to_owned(), l2_uvp(&z, &known)?)),
         None if selection.names("l2_uvp") => {
             return Err(Error::bad_input(format!(
                 "`l2_uvp` takes a Brenier map in closed form, and none is known for the run {name}"
@@ -92,6 +96,7 @@ fn known_images(
     y: &Points,
 ) -> Option<Points> {
     let law = standardization.apply_to_law(&target.closed_form().ok()??).ok()?;
+    let law = map.frame().map_or_else(|| Ok(law.clone()), |frame| frame.coordinates.apply_to_law(&law)).ok()?;
     let ([from], [to]) = (map.reference()?.components(), law.components()) else { return None };
     let d = law.dim();
     let entries = |matrix: &Array2<f64>| matrix.iter().copied().collect::<Vec<f64>>();

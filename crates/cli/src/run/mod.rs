@@ -6,6 +6,7 @@ pub mod agreement;
 pub mod convergence_figure;
 pub mod density_metrics;
 pub mod evaluation;
+pub mod importance_metrics;
 pub mod law;
 pub mod map_figures;
 pub mod map_metrics;

@@ -115,8 +115,11 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
     }
     if map_missing && let Some(map) = best.sampler.map() {
         let x = data.standardization.apply(&first(MOST_POINTS));
-        let target = target_points(&run.problem, config.seed).expect("a map is learnt from points");
-        let figures = [(MAP, map_figure(map, &x)), (DENSITY, density_figure(&best.law(), &run.problem, &target))];
+        // Where the target has no draws, those of the map say where it lies.
+        let target = target_points(&run.problem, config.seed).unwrap_or_else(|| first(MOST_POINTS));
+        let log_z = report.evaluation.metrics.get("log_z").and_then(|report| report.value);
+        let density = density_figure(&best.law(), &run.problem, &target, log_z);
+        let figures = [(MAP, map_figure(map, &x)), (DENSITY, density)];
         for (name, figure) in figures {
             match figure {
                 Ok(png) => directory.write_file(name, &png)?,

@@ -7,21 +7,36 @@ use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream, to_tenso
 use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 
-use super::brenier_map::PushForward;
+use super::brenier_map::{PushForward, log_density};
+use crate::frame::Frame;
 use crate::log_density::LogDensity;
 use crate::samplers::SamplerError;
-use crate::trained_sampler::{Facts, TrainedSampler, TransportMap};
+use crate::trained_sampler::{Facts, TrainedSampler, TransportMap, Witnesses};
 
 /// The images of draws of the reference, with their exact density; in f64 on the CPU.
 pub struct MapSampler {
     map: Box<dyn PushForward>,
     reference: Arc<GaussianMixture>,
+    witnesses: Option<Witnesses>,
 }
 
 impl MapSampler {
     /// A map with the draws of its reference.
     pub fn new(map: impl PushForward + 'static, reference: Arc<GaussianMixture>) -> Self {
-        Self { map: Box::new(map), reference }
+        Self { map: Box::new(map), reference, witnesses: None }
+    }
+
+    /// The same, with what is known of its target beside it.
+    #[must_use]
+    pub fn with_witnesses(self, witnesses: Witnesses) -> Self {
+        Self { witnesses: Some(witnesses), ..self }
+    }
+
+    fn draws(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Points, SamplerError> {
+        if !go_on() {
+            return Err(SamplerError::Interrupted);
+        }
+        Ok(self.reference.sample(&Stream::new(seed, Purpose::Reference), 0, indices))
     }
 }
 
@@ -31,11 +46,8 @@ impl TrainedSampler for MapSampler {
     }
 
     fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
-        if !go_on() {
-            return Err(SamplerError::Interrupted);
-        }
         let first = indices.start;
-        let y = self.reference.sample(&Stream::new(seed, Purpose::Reference), 0, indices);
+        let y = self.draws(seed, indices, go_on)?;
         let found = self.map.to_data(&y);
         match found.failures.first() {
             Some(&row) => Err(SamplerError::NotInverted { index: first + row as u64, residual: found.residuals[row] }),
@@ -54,6 +66,23 @@ impl TrainedSampler for MapSampler {
         Some(self)
     }
 
+    fn witnesses(&self) -> Option<&Witnesses> {
+        self.witnesses.as_ref()
+    }
+
+    /// `log ρ(T(y)) = -g(y) - log |det ∇T(y)|`: no inversion.
+    fn sample_with_log_density(
+        &self,
+        seed: u64,
+        indices: Range<u64>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<(Points, Vec<f64>), SamplerError> {
+        let y = self.draws(seed, indices, go_on)?;
+        let (x, log_dets) = self.map.transport(&y)?;
+        let log_g = log_density(self.reference.as_ref(), &y);
+        Ok((x, log_g.iter().zip(log_dets).map(|(g, log_det)| g - log_det).collect()))
+    }
+
     fn settings(&self) -> Facts {
         Facts(vec![("sampler", json!("brenier_map"))])
     }
@@ -66,6 +95,10 @@ impl TransportMap for MapSampler {
 
     fn inverse(&self, x: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
         self.map.inverse(x)
+    }
+
+    fn frame(&self) -> Option<&Frame> {
+        self.map.frame()
     }
 
     fn reference(&self) -> Option<&GaussianMixture> {

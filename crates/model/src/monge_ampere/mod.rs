@@ -6,6 +6,7 @@
 
 mod brenier_map;
 pub mod conjugate;
+mod framed_map;
 mod hyper_dual;
 mod inversion;
 mod map_sampler;
@@ -20,6 +21,7 @@ mod smooth_function;
 
 pub use brenier_map::{BrenierMap, PushForward};
 pub use conjugate::Conjugate;
+pub use framed_map::FramedMap;
 pub use inversion::{Inversion, Preimages};
 pub use map_sampler::MapSampler;
 pub use mlp::Mlp;

@@ -106,13 +106,10 @@ impl RidgedQuadratic {
         if coefficients.len() != Self::count(&ridges) || coefficients.iter().any(|x| !x.is_finite()) {
             return None;
         }
-        let mut above_floor = Array2::zeros((d, d));
-        for ((i, j), &entry) in entries(d).zip(&coefficients[d..]) {
-            above_floor[[i, j]] = entry;
-            above_floor[[j, i]] = entry;
-        }
+        let mut above_floor = matrix(d, coefficients);
         let least = symmetric_eigen(&above_floor)?.values.into_iter().fold(f64::INFINITY, f64::min);
-        if least < floor {
+        // Means of matrices at the floor are there but for rounding.
+        if least < floor * (1.0 - 1e-6) {
             return None;
         }
         above_floor.diag_mut().mapv_inplace(|entry| entry - floor);
@@ -120,6 +117,21 @@ impl RidgedQuadratic {
         of_sum[..d].copy_from_slice(&coefficients[..d]);
         of_sum[d + ridges.directions.nrows()..].copy_from_slice(&coefficients[Self::free(&ridges)..]);
         Some(Self { above_floor, sum: RidgeSum::new(ridges, of_sum)? })
+    }
+
+    /// Moves coefficients to the nearest that are convex: heights to 0, eigenvalues of Q to the floor, where they are below. Whether Q moved.
+    pub fn make_convex(ridges: &Ridges, coefficients: &mut [f64]) -> bool {
+        let d = ridges.dim();
+        coefficients[Self::free(ridges)..].iter_mut().for_each(|height| *height = height.max(0.0));
+        let Some(spectrum) = symmetric_eigen(&matrix(d, coefficients)) else { return false };
+        if spectrum.values.iter().all(|&value| value >= ridges.floor) {
+            return false;
+        }
+        let vectors = spectrum.vectors.unwrap_or_else(|| Array2::eye(d));
+        let raised = Array1::from(spectrum.values).mapv(|value| value.max(ridges.floor));
+        let nearest = (&vectors * &raised).dot(&vectors.t());
+        entries(d).zip(&mut coefficients[d..]).for_each(|((i, j), entry)| *entry = nearest[[i, j]]);
+        true
     }
 
     fn quadratic(&self, x: &Tensor<2>) -> Tensor<2> {
@@ -171,6 +183,16 @@ impl RidgedQuadratic {
         }
         Jet { images, hessians, log_dets, log_det_gradients: gradients }
     }
+}
+
+/// Q of coefficients.
+fn matrix(d: usize, coefficients: &[f64]) -> Array2<f64> {
+    let mut matrix = Array2::zeros((d, d));
+    for ((i, j), &entry) in entries(d).zip(&coefficients[d..]) {
+        matrix[[i, j]] = entry;
+        matrix[[j, i]] = entry;
+    }
+    matrix
 }
 
 /// The places of the upper half of a symmetric matrix, row by row.
@@ -282,6 +304,12 @@ mod tests {
         for (place, value) in [(3, 2.0), (2, 0.05), (5, -0.1), (0, f64::NAN)] {
             assert!(changed(place, value).is_none(), "{place}: {value}");
         }
+        let mut raised = identity.clone();
+        (raised[3], raised[6]) = (2.0, -1.0);
+        assert!(RidgedQuadratic::make_convex(&ridges, &mut raised));
+        // Eigenvalues 3 and -1 along (1, ±1): the second one to .1.
+        assert!((raised[2] - 1.55).abs() < 1e-12 && (raised[3] - 1.45).abs() < 1e-12 && raised[6] == 0.0, "{raised:?}");
+        assert!(RidgedQuadratic::new(ridges.clone(), &raised).is_some());
         assert!(changed(5, 0.1).is_some() && RidgedQuadratic::new(ridges.clone(), &identity[1..]).is_none());
     }
 }

@@ -40,7 +40,7 @@ const ALIKE: f64 = 1.0 - 1e-6;
 
 impl RidgesConfig {
     /// The number of directions that are asked for.
-    fn wanted(&self, d: usize) -> usize {
+    pub(super) fn wanted(&self, d: usize) -> usize {
         let usual = match d {
             2 => 24,
             0..=8 => 4 * d,
@@ -57,7 +57,11 @@ impl RidgesConfig {
 
     /// The ridges for points in standardised coordinates.
     pub fn choose(&self, points: &Points, seed: u64) -> Ridges {
-        let directions = self.directions(points, seed);
+        self.along(self.directions(points, seed), points)
+    }
+
+    /// The ridges along unit vectors at hand, `[G, d]`.
+    pub(super) fn along(&self, directions: Array2<f64>, points: &Points) -> Ridges {
         let along = points.dot(&directions.t());
         let width = self.knots + 2 * BEYOND.len();
         let (mut knots, mut widths) =

@@ -19,6 +19,7 @@
 //! nothing was fitted to, and modes that an optimiser finds. A map is kept where it is better than its own reference by both.
 
 mod config;
+mod directions;
 mod projection;
 mod reference;
 mod target;
@@ -28,11 +29,12 @@ mod tests;
 
 use std::sync::Arc;
 
+use brenier_measure::data::Standardization;
 use brenier_measure::{Estimate, GaussianMixture, ImportanceWeights, Measure, Points, Purpose, Stream, Support};
-use brenier_model::TrainedSampler;
 use brenier_model::monge_ampere::{
-    Conjugate, Inversion, Jet, MapSampler, PrimalMap, PushForward, RidgedQuadratic, Ridges,
+    Conjugate, FramedMap, Inversion, Jet, MapSampler, PrimalMap, PushForward, RidgedQuadratic, Ridges,
 };
+use brenier_model::{Frame, TrainedSampler, Witnesses};
 use burn::tensor::{DType, Device};
 use ndarray::{Array2, s};
 use serde::{Deserialize, Serialize};
@@ -42,13 +44,13 @@ pub use self::config::{
     DensityReferenceConfig, Family, MongeAmpereScoreConfig, ParticlesReference, TemperaturesConfig, Update,
 };
 use self::projection::Projection;
-use self::reference::{FittedReference, Given};
+use self::reference::{FittedReference, Given, Witness};
 use self::target::{FramedTarget, log_density, score};
 use self::temperatures::{Densities, effective_share};
 use super::RidgesConfig;
 use super::iterates::Iterates;
 use super::semi_dual::Curvature;
-use crate::annealed_particles::log_z_at_modes;
+use crate::annealed_particles::{AnnealedParticles, AnnealedParticlesConfig, Spread, StartConfig, log_z_at_modes};
 use crate::error::TrainingError;
 use crate::fit::Flow;
 use crate::method::{Files, Method, Observe, Scalars};
@@ -71,6 +73,9 @@ const FIRST: usize = 8192;
 
 /// Draws at which the densities before and after a step are compared.
 const COMPARED: usize = 256;
+
+/// Draws over which the change of the KL divergence is measured.
+const JUDGED: usize = 1024;
 
 /// Points of the reference from which inversions start.
 const STARTS: usize = 1024;
@@ -238,11 +243,67 @@ impl MongeAmpereScore {
         self
     }
 
+    /// Does what could be refused before the first stage, but for following particles to their end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the particles, and of a mode that is not there.
+    pub fn rehearse(&self) -> Result<(), TrainingError> {
+        // Particles are refused what a map is: a density that is no number at the start, or that has no normaliser.
+        let from = |start| AnnealedParticlesConfig { start, ..AnnealedParticlesConfig::default() };
+        let config = match &self.config.reference {
+            DensityReferenceConfig::StandardNormal => {
+                from(StartConfig::Gaussian { mean: None, sd: Spread::Equal(1.0) })
+            }
+            DensityReferenceConfig::Laplace { widen } => from(StartConfig::Laplace { widen: *widen }),
+            DensityReferenceConfig::Particles(particles) => *particles.annealing.clone(),
+        };
+        let (target, support) = (self.target.clone(), self.support.clone());
+        AnnealedParticles::new(config, target, support, self.seed, &self.device).map(drop)
+    }
+
+    fn given(&self) -> Given<'_> {
+        Given {
+            target: &self.target,
+            support: self.support.as_ref(),
+            seed: self.seed,
+            device: &self.device,
+            go_on: self.go_on,
+        }
+    }
+
+    /// Ridges along the axes and along directions in which the first step of the flow bends; in the plane at equal angles.
+    fn choose_ridges(
+        &self,
+        ridges: &RidgesConfig,
+        reference: &FittedReference,
+        mixture: &GaussianMixture,
+        draws: &Points,
+    ) -> Ridges {
+        let d = draws.ncols();
+        if !(3..=directions::MOST_DIMENSIONS).contains(&d) {
+            return ridges.choose(draws, self.seed);
+        }
+        let target = self.framed(reference.frame.clone());
+        let moves = score(mixture, draws) - target.score(draws);
+        let wanted = ridges.wanted(d).saturating_sub(d).max(1);
+        match directions::bent_directions(draws, &moves, wanted, self.seed) {
+            None => ridges.choose(draws, self.seed),
+            Some(bent) => {
+                let all = ndarray::concatenate![ndarray::Axis(0), Array2::eye(d), bent];
+                ridges.along(all, draws)
+            }
+        }
+    }
+
+    fn framed(&self, frame: Standardization) -> FramedTarget {
+        let dtype = if self.device == Device::flex() { DType::F64 } else { DType::F32 };
+        FramedTarget { target: self.target.clone(), frame, dtype, device: self.device.clone() }
+    }
+
     fn setting(&self, state: &ScoreState) -> Setting {
         let reference = state.mixture();
-        let dtype = if self.device == Device::flex() { DType::F64 } else { DType::F32 };
-        let frame = state.reference.frame.clone();
-        let target = FramedTarget { target: self.target.clone(), frame, dtype, device: self.device.clone() };
+        let target = self.framed(state.reference.frame.clone());
         let ridges = Arc::new(state.ridges.clone());
         let held_out = reference.even_draws(&Stream::new(self.seed, Purpose::HeldOut), 0, self.config.held_out);
         Setting { reference, target, ridges, held_out }
@@ -265,7 +326,8 @@ impl MongeAmpereScore {
         // Learning step: m_k = ∇f + ξ_k is explicit, and with it ∇_y(h_k∘∇ψ_k).
         let moves = self.moves(setting, &jet, &y, beta)?;
         // Network update: ψ_{k+1} = ψ_k - η_k h_k∘∇ψ_k.
-        let (taken, residual) = self.update(state, setting, &jet, &y, &moves)?;
+        let log_weights = densities.log_weights(beta);
+        let (taken, residual) = self.update(state, setting, &jet, &y, &moves, (&log_weights, beta))?;
         let mut said: Scalars = vec![
             ("step_size", taken.as_ref().map_or(state.step_size, |taken| taken.step_size)),
             ("beta", beta),
@@ -329,6 +391,7 @@ impl MongeAmpereScore {
         jet: &Jet,
         y: &Points,
         moves: &Points,
+        (log_weights, beta): (&[f64], f64),
     ) -> Result<(Option<Taken>, f64), TrainingError> {
         let eta = state.step_size;
         let mut moves = moves.clone();
@@ -349,11 +412,15 @@ impl MongeAmpereScore {
         };
         let mut length = 1.0;
         for _ in 0..=SHORTENINGS {
-            let coefficients: Vec<f64> =
+            let mut coefficients: Vec<f64> =
                 before.iter().zip(&fitted.coefficients).map(|(a, b)| a + length * (b - a)).collect();
+            // Bounds may be missed by rounding.
+            RidgedQuadratic::make_convex(&setting.ridges, &mut coefficients);
             if let Some(next) = RidgedQuadratic::new(setting.ridges.clone(), &coefficients) {
-                let (least_eigenvalue, kept, overlap) = self.compare(setting, jet, y, Arc::new(next));
-                let is_short = kept >= KEPT && overlap >= self.config.stage_ess;
+                let (least_eigenvalue, kept, overlap) = self.compare(setting, jet, y, Arc::new(next.clone()));
+                let is_short = kept >= KEPT
+                    && overlap >= self.config.stage_ess
+                    && self.is_downhill(setting, &next, y, log_weights, beta);
                 if is_short || !self.config.step_size.is_adaptive() {
                     let taken = Taken { coefficients, step_size: eta * length, length, least_eigenvalue, overlap };
                     return Ok((Some(taken), fitted.residual));
@@ -381,6 +448,29 @@ impl MongeAmpereScore {
         };
         let (least_before, least_after) = (least(&jet.hessians), least(&there.hessians));
         (least_after, least_after / least_before, effective_share(&ratios))
+    }
+
+    /// Whether the next potential has no larger KL divergence from the tempered density, by more than the error of its change over the first
+    /// draws of the stage; `log_weights` are those before.
+    fn is_downhill(
+        &self,
+        setting: &Setting,
+        next: &RidgedQuadratic,
+        y: &Points,
+        log_weights: &[f64],
+        beta: f64,
+    ) -> bool {
+        let n = y.nrows().min(JUDGED);
+        let y = y.slice(s![..n, ..]).to_owned();
+        let jet = next.jet(&y);
+        let (log_p, log_q) =
+            (setting.target.log_density(&jet.images), log_density(setting.reference.as_ref(), &jet.images));
+        let log_g = log_density(setting.reference.as_ref(), &y);
+        let log_rho: Vec<f64> = log_g.iter().zip(&jet.log_dets).map(|(g, log_det)| g - log_det).collect();
+        let after = Densities { target: &log_p, reference: &log_q, law: &log_rho }.log_weights(beta);
+        let rise = Estimate::mean(after.iter().zip(log_weights).map(|(after, before)| after - before));
+        // From nowhere every step is welcome.
+        !log_weights[..n].iter().all(|log| log.is_finite()) || rise.value >= -rise.std_error
     }
 
     /// `log p - log ρ` at the images of draws of the reference.
@@ -459,7 +549,22 @@ impl MongeAmpereScore {
         let psi = potential(&state.ridges, theta).expect("convex at every stage");
         let starts = reference.even_draws(&Stream::new(0, Purpose::Pool), 0, STARTS);
         let map = PrimalMap::new(Arc::new(psi), reference.clone(), INVERSION).with_starts(starts);
-        MapSampler::new(map, reference)
+        let coordinates = state.reference.frame.clone();
+        let frame = Frame { coordinates, support: self.support.clone() };
+        let particles = state.reference.particles.as_ref();
+        let witnesses = Witnesses {
+            particles: particles.map(|witness| frame.leave(&witness.points).0),
+            annealed: particles.map(Witness::log_z),
+            at_modes: state.verdict.as_ref().and_then(|verdict| verdict.at_modes),
+            is_kept: state.verdict.as_ref().map(|verdict| verdict.is_kept),
+        };
+        let is_own = frame.support.is_none() && frame.coordinates == Standardization::identity(frame.coordinates.dim());
+        let sampler = if is_own {
+            MapSampler::new(map, reference)
+        } else {
+            MapSampler::new(FramedMap::new(map, frame), reference)
+        };
+        sampler.with_witnesses(witnesses)
     }
 }
 
@@ -504,18 +609,12 @@ impl Method for MongeAmpereScore {
 
     /// Makes the reference, chooses ridges, and starts from the identity.
     fn start(&self) -> Result<ScoreState, TrainingError> {
-        let given = Given {
-            target: &self.target,
-            support: self.support.as_ref(),
-            seed: self.seed,
-            device: &self.device,
-            go_on: self.go_on,
-        };
-        let reference = self.config.reference.build(&given)?;
+        self.rehearse()?;
+        let reference = self.config.reference.build(&self.given())?;
         let mixture = reference.law.mixture()?;
         let draws = mixture.even_draws(&Stream::new(self.seed, Purpose::Ridges), 0, FIRST);
         let ridges = match &self.config.family {
-            Family::Ridges(ridges) => ridges.choose(&draws, self.seed),
+            Family::Ridges(ridges) => self.choose_ridges(ridges, &reference, &mixture, &draws),
             Family::Quadratic => without_ridges(mixture.dim(), RidgesConfig::default().floor),
         };
         Ok(ScoreState {

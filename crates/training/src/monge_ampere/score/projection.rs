@@ -15,7 +15,7 @@
 
 use brenier_measure::Points;
 use brenier_model::monge_ampere::{RidgedQuadratic, Ridges, entries};
-use ndarray::{Array1, Array2, s};
+use ndarray::{Array1, Array2, Axis, s};
 
 use crate::monge_ampere::box_program;
 
@@ -118,11 +118,27 @@ impl<'a> Projection<'a> {
         };
         let b: Array1<f64> = terms(ridges).iter().map(|terms| terms.iter().map(means).sum::<f64>()).collect();
         let before = Array1::from(coefficients.to_vec());
-        let found = box_program::minimize(&self.damped, &(self.damped.dot(&before) - &b * eta), &self.lower)?;
-        let step = &found - &before;
+        let lower = &self.lower - &before;
+        let mut step = box_program::minimize_from_zero(&self.damped, &(&b * -eta), &lower)?;
+        // Where Q would fall below its floor it stays there, and the other coefficients are fitted to what is left.
+        let mut convex = (&before + &step).to_vec();
+        if RidgedQuadratic::make_convex(ridges, &mut convex) {
+            let of_matrix = ridges.dim()..RidgedQuadratic::free(ridges);
+            let others: Vec<usize> = (0..step.len()).filter(|i| !of_matrix.contains(i)).collect();
+            let mut fixed = Array1::zeros(step.len());
+            of_matrix.for_each(|i| fixed[i] = convex[i] - before[i]);
+            let linear = (&b * -eta - self.damped.dot(&fixed)).select(Axis(0), &others);
+            let block = self.damped.select(Axis(0), &others).select(Axis(1), &others);
+            let found = box_program::minimize_from_zero(&block, &linear, &lower.select(Axis(0), &others))?;
+            step = fixed;
+            others.iter().zip(&found).for_each(|(&i, &value)| step[i] = value);
+        }
         let length = eta * eta * v.iter().map(|x| x * x).sum::<f64>() / n;
         let left = step.dot(&self.gram.dot(&step)) + 2.0 * eta * step.dot(&b) + length;
         // Below 0 by rounding alone.
-        Some(Fitted { coefficients: found, residual: if length > 0.0 { (left / length).max(0.0) } else { 0.0 } })
+        Some(Fitted {
+            coefficients: before + step,
+            residual: if length > 0.0 { (left / length).max(0.0) } else { 0.0 },
+        })
     }
 }
