@@ -54,6 +54,8 @@ fn a_typed_density_is_followed_and_every_verb_answers() {
         .filter_map(|line| line.split(',').map(|cell| cell.parse().ok()).collect())
         .collect();
     assert!(rows.len() == 700 && rows.iter().all(|row| row[1] > 0.0), "samples are in the user's coordinates");
+    let wrong = ["sample", text(&run), "--count", "7", "--correct", "--out", text(&out), "-q"];
+    place.train(&wrong).fails(2).says("`--correct` takes a run that follows a density by a map");
     let log_q = place.path("q.csv");
     let density = ["density", text(&run), "--in", text(&out), "--out", text(&log_q), "-q"];
     place.train(&density).fails(2).says("has no log-density");
@@ -183,6 +185,14 @@ fn a_map_to_a_density_knows_its_own_and_goes_both_ways() {
     let mean: f64 = table.lines().nth(2).unwrap().split(',').nth(1).unwrap().parse().unwrap();
     // The sd of Gamma(3, 2) is √3/2.
     assert!((mean - 1.5).abs() < 5.0 * 3f64.sqrt() / 2.0 / 90_000f64.sqrt(), "{table}");
+    let corrected = place.path("corrected.csv");
+    let more = ["sample", text(&run), "--count", "4000", "--correct", "--out", text(&corrected), "--json", "-q"];
+    let more = place.train(&more).succeeds().json();
+    assert!(more["distinct"].as_u64().unwrap() > 2000 && more["ess"].as_f64().unwrap() > 0.9, "{more}");
+    let rows = std::fs::read_to_string(&corrected).unwrap();
+    let positive = rows.lines().filter_map(|line| line.split(',').nth(1)?.parse::<f64>().ok()).collect::<Vec<f64>>();
+    let mean = positive.iter().sum::<f64>() / 4000.0;
+    assert!(positive.len() == 4000 && (mean - 1.5).abs() < 5.0 * 3f64.sqrt() / 2.0 / 4000f64.sqrt(), "{mean}");
     let [samples, back, again, log_q] = ["x.csv", "y.csv", "again.csv", "q.csv"].map(|name| place.path(name));
     place.train(&["sample", text(&run), "--count", "300", "--out", text(&samples), "-q"]).succeeds();
     let through = |input: &std::path::Path, out: &std::path::Path, more: &[&str]| {

@@ -245,6 +245,9 @@ pub struct SampleArguments {
     /// The file to write: .npy, .csv, or .png for image-shaped data. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Resample by importance weights, and move every sample by a short Markov chain at the density that the run follows.
+    #[arg(long)]
+    pub correct: bool,
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub json: bool,

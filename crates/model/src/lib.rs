@@ -19,6 +19,7 @@ pub mod samplers;
 
 mod activation;
 mod choice;
+mod correction;
 mod diffusion_sampler;
 mod embedding;
 mod exact_sampler;
@@ -32,6 +33,7 @@ mod score_network;
 mod trained_sampler;
 
 pub use activation::Activation;
+pub use correction::{Corrected, Correction};
 pub use diffusion_sampler::{DiffusionPlan, DiffusionSampler};
 pub use exact_sampler::ExactSampler;
 pub use frame::Frame;

@@ -12,6 +12,7 @@ use burn::tensor::Tensor;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
+use crate::correction::Corrected;
 use crate::frame::Frame;
 use crate::log_density::LogDensity;
 use crate::particle_sampler::Annealing;
@@ -86,6 +87,16 @@ pub trait TrainedSampler: Send + Sync {
         let points = to_points(self.sample(seed, indices, go_on)?);
         let log_density = self.log_density(&points, seed, first)?;
         Ok((points, log_density.values))
+    }
+
+    /// So many draws of the density that the law follows, by importance weights and moves of a Markov chain; `None` where it follows none.
+    ///
+    /// # Errors
+    ///
+    /// An interruption; draws that have no weight.
+    fn corrected(&self, seed: u64, count: u64, go_on: &dyn Fn() -> bool) -> Option<Result<Corrected, SamplerError>> {
+        let _ = (seed, count, go_on);
+        None
     }
 
     /// How samples are made, for reports.

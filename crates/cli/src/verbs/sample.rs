@@ -1,6 +1,7 @@
 //! `train sample`: draws samples from a trained run.
 
 use brenier_measure::data::write::{Format, PointWriter};
+use brenier_model::Corrected;
 use serde_json::json;
 
 use crate::arguments::SampleArguments;
@@ -34,9 +35,28 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     }
     let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };
     let run = open(run, &flags, None, &device, &go_on, context.quiet)?;
+    let corrected = match arguments.correct.then(|| run.sampler.corrected(seed, arguments.count, &go_on)) {
+        None => None,
+        Some(None) => {
+            return Err(Error::bad_input(
+                "`--correct` takes a run that follows a density by a map, and this one does not",
+            )
+            .hint(
+                "leave it out, or train the method `monge_ampere_score`; particles are exact in the limit as they are",
+            ));
+        }
+        Some(Some(corrected)) => Some(corrected?),
+    };
     let mut progress = Progress::new(arguments.count, 0, "sampling", context.quiet);
-    match format {
-        Some(format) => {
+    match (format, &corrected) {
+        (Some(format), Some(corrected)) => {
+            let points = data.standardization.undo(&corrected.points);
+            let mut writer =
+                PointWriter::create(&arguments.out, format, data.dim, arguments.count, data.columns.as_deref())?;
+            writer.write(&points)?;
+            writer.finish()?;
+        }
+        (Some(format), None) => {
             let mut writer =
                 PointWriter::create(&arguments.out, format, data.dim, arguments.count, data.columns.as_deref())?;
             for tile in run.law().tiles(arguments.count) {
@@ -45,8 +65,11 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
             }
             writer.finish()?;
         }
-        None => {
-            let points = run.law().draw_all(seed, arguments.count, &go_on)?;
+        (None, corrected) => {
+            let points = match corrected {
+                Some(corrected) => data.standardization.undo(&corrected.points),
+                None => run.law().draw_all(seed, arguments.count, &go_on)?,
+            };
             outputs::write_picture(&points, &data, &arguments.out)?;
         }
     }
@@ -58,11 +81,22 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     for (name, value) in run.sampler.settings().0 {
         summary[name] = value;
     }
+    if let Some(corrected) = &corrected {
+        summary["distinct"] = json!(corrected.distinct);
+        summary["ess"] = json!(corrected.ess);
+        summary["acceptance"] = json!(corrected.acceptance);
+    }
     if arguments.json {
         say(&format!("{summary}\n"))?;
     } else {
         let out = arguments.out.display();
-        say(&format!("{} samples of dimension {} in {out}\n", arguments.count, data.dim))?;
+        let how = corrected.map_or(String::new(), |Corrected { distinct, ess, acceptance, .. }| {
+            format!(
+                "; {distinct} distinct draws survived (effective share {ess:.3}), {:.0} % of the moves were accepted",
+                100.0 * acceptance
+            )
+        });
+        say(&format!("{} samples of dimension {} in {out}{how}\n", arguments.count, data.dim))?;
     }
     Ok(Exit::Done)
 }

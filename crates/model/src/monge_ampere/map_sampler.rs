@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device, Tensor};
 use serde_json::json;
 
 use super::brenier_map::{PushForward, log_density};
+use crate::correction::{Corrected, Correction, LEAST_DRAWS};
 use crate::frame::Frame;
 use crate::log_density::LogDensity;
 use crate::samplers::SamplerError;
@@ -18,18 +19,25 @@ pub struct MapSampler {
     map: Box<dyn PushForward>,
     reference: Arc<GaussianMixture>,
     witnesses: Option<Witnesses>,
+    correction: Option<Correction>,
 }
 
 impl MapSampler {
     /// A map with the draws of its reference.
     pub fn new(map: impl PushForward + 'static, reference: Arc<GaussianMixture>) -> Self {
-        Self { map: Box::new(map), reference, witnesses: None }
+        Self { map: Box::new(map), reference, witnesses: None, correction: None }
     }
 
     /// The same, with what is known of its target beside it.
     #[must_use]
     pub fn with_witnesses(self, witnesses: Witnesses) -> Self {
         Self { witnesses: Some(witnesses), ..self }
+    }
+
+    /// The same, whose draws can be corrected to those of a density.
+    #[must_use]
+    pub fn with_correction(self, correction: Correction) -> Self {
+        Self { correction: Some(correction), ..self }
     }
 
     fn draws(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Points, SamplerError> {
@@ -68,6 +76,12 @@ impl TrainedSampler for MapSampler {
 
     fn witnesses(&self) -> Option<&Witnesses> {
         self.witnesses.as_ref()
+    }
+
+    fn corrected(&self, seed: u64, count: u64, go_on: &dyn Fn() -> bool) -> Option<Result<Corrected, SamplerError>> {
+        let correction = self.correction.as_ref()?;
+        let drawn = self.sample_with_log_density(seed, 0..count.max(LEAST_DRAWS), go_on);
+        Some(drawn.and_then(|(draws, log_q)| correction.apply(&draws, &log_q, count as usize, seed, go_on)))
     }
 
     /// `log ρ(T(y)) = -g(y) - log |det ∇T(y)|`: no inversion.

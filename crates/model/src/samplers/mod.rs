@@ -175,6 +175,9 @@ pub enum SamplerError {
     /// A law without a log-density was asked for one.
     #[error("this law has samples and no log-density")]
     NoLogDensity,
+    /// Draws of which the target knows none.
+    #[error("none of the draws has a weight under the target: its density is zero, or no number, at all of them")]
+    NoWeight,
     /// The caller asked to stop.
     #[error("sampling was interrupted")]
     Interrupted,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::estimators::ScoreConfig;
 use crate::annealed_particles::AnnealedParticlesConfig;
 use crate::gaussian_mixture::GaussianMixtureConfig;
 use crate::monge_ampere::{Iterate, RidgesConfig, StepSize};
@@ -17,6 +18,8 @@ pub struct MongeAmpereScoreConfig {
     pub family: Family,
     /// Which way a stage moves the map.
     pub update: Update,
+    /// How a stage knows the score of the sampler's law.
+    pub score: ScoreConfig,
     /// The densities on the way from the reference to the target.
     pub annealing: TemperaturesConfig,
     /// How far a stage goes: `adaptive` is shortened until the map keeps its curvature and the densities before and after overlap by `stage_ess`.
@@ -57,6 +60,7 @@ impl Default for MongeAmpereScoreConfig {
             reference: DensityReferenceConfig::default(),
             family: Family::default(),
             update: Update::default(),
+            score: ScoreConfig::default(),
             annealing: TemperaturesConfig::default(),
             step_size: StepSize::Adaptive { first: 0.1, most: 0.5 },
             stage_ess: 0.5,

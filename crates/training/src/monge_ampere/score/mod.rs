@@ -10,7 +10,7 @@
 //!
 //! # Design
 //!
-//! Nothing is learnt in the learning step: a potential gives `log ρ_k(x) = -g(y) - log det ∇²ψ_k(y)` at its own samples without an
+//! Nothing need be learnt in the learning step ([`ScoreConfig`] has estimators from points, too): a potential gives `log ρ_k(x) = -g(y) - log det ∇²ψ_k(y)` at its own samples without an
 //! inversion, so that `H = h_k∘∇ψ_k`, `h_k = log ρ_k + f`, and its gradient `∇_yH = ∇²ψ_k m_k∘∇ψ_k` are explicit. The update is fitted into a
 //! family that is linear in its coefficients, by one convex program a stage (`projection`).
 //!
@@ -20,6 +20,7 @@
 
 mod config;
 mod directions;
+mod estimators;
 mod projection;
 mod reference;
 mod target;
@@ -34,7 +35,7 @@ use brenier_measure::{Estimate, GaussianMixture, ImportanceWeights, Measure, Poi
 use brenier_model::monge_ampere::{
     Conjugate, FramedMap, Inversion, Jet, MapSampler, PrimalMap, PushForward, RidgedQuadratic, Ridges,
 };
-use brenier_model::{Frame, TrainedSampler, Witnesses};
+use brenier_model::{Correction, Frame, TrainedSampler, Witnesses};
 use burn::tensor::{DType, Device};
 use ndarray::{Array2, s};
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,7 @@ use tracing::{info, warn};
 pub use self::config::{
     DensityReferenceConfig, Family, MongeAmpereScoreConfig, ParticlesReference, TemperaturesConfig, Update,
 };
+pub use self::estimators::{Denoising, ScoreConfig, ScoreEstimator, Sliced};
 use self::projection::Projection;
 use self::reference::{FittedReference, Given, Witness};
 use self::target::{FramedTarget, log_density, score};
@@ -229,6 +231,7 @@ impl MongeAmpereScore {
                 cure: "take the reference `particles`, or another annealing",
             });
         }
+        config.score.check()?;
         let coefficients = most_coefficients(&config.family, target.dim());
         if coefficients > MOST_COEFFICIENTS {
             return Err(TrainingError::TooManyCoefficients { count: coefficients, most: MOST_COEFFICIENTS });
@@ -323,8 +326,8 @@ impl MongeAmpereScore {
         let densities = Densities { target: &log_p, reference: &log_q, law: &log_rho };
         let taken = state.reference.particles.as_ref().map_or(&[][..], |witness| &witness.temperatures);
         let beta = temperatures::next(&self.config.annealing, state.beta, stage, self.config.stages, taken, &densities);
-        // Learning step: m_k = ∇f + ξ_k is explicit, and with it ∇_y(h_k∘∇ψ_k).
-        let moves = self.moves(setting, &jet, &y, beta)?;
+        // Learning step: ξ_k, m_k = ∇f + ξ_k, and with it ∇_y(h_k∘∇ψ_k) = ∇²ψ_k m_k∘∇ψ_k.
+        let moves = self.moves(setting, &jet, &y, beta, stage)?;
         // Network update: ψ_{k+1} = ψ_k - η_k h_k∘∇ψ_k.
         let log_weights = densities.log_weights(beta);
         let (taken, residual) = self.update(state, setting, &jet, &y, &moves, (&log_weights, beta))?;
@@ -364,16 +367,29 @@ impl MongeAmpereScore {
     }
 
     /// Where the update would move the images, up to -η: `∇_y(h∘∇ψ)` of the mirror step, `∇h` of the reverse KL divergence.
-    fn moves(&self, setting: &Setting, jet: &Jet, y: &Points, beta: f64) -> Result<Points, TrainingError> {
+    fn moves(&self, setting: &Setting, jet: &Jet, y: &Points, beta: f64, stage: u64) -> Result<Points, TrainingError> {
         let x = &jet.images;
         let mut slopes = setting.target.score(x) * beta;
         if beta < 1.0 {
             slopes = slopes + score(setting.reference.as_ref(), x) * (1.0 - beta);
         }
-        let mut moves = score(setting.reference.as_ref(), y) - &jet.log_det_gradients - jet.times(&slopes);
-        if self.config.update == Update::ReverseKl {
-            moves = jet.solve(&moves);
-        }
+        let mut moves = match self.config.score.estimator() {
+            // J ξ = ∇_y(log g - log det J).
+            None => {
+                let moves = score(setting.reference.as_ref(), y) - &jet.log_det_gradients - jet.times(&slopes);
+                if self.config.update == Update::ReverseKl { jet.solve(&moves) } else { moves }
+            }
+            Some(estimator) => {
+                let xi = estimator.score(x, self.seed, stage);
+                let m = xi.ok_or(TrainingError::Diverged {
+                    what: "estimated score",
+                    value: f64::NAN,
+                    step: stage,
+                    last_finite: None,
+                })? - slopes;
+                if self.config.update == Update::ReverseKl { m } else { jet.times(&m) }
+            }
+        };
         for mut row in moves.rows_mut() {
             // Beyond the support there is no way to tell where it lies.
             if row.iter().any(|x| !x.is_finite()) {
@@ -564,7 +580,8 @@ impl MongeAmpereScore {
         } else {
             MapSampler::new(FramedMap::new(map, frame), reference)
         };
-        sampler.with_witnesses(witnesses)
+        let (target, support) = (self.target.clone(), self.support.clone());
+        sampler.with_witnesses(witnesses).with_correction(Correction { target, support, device: self.device.clone() })
     }
 }
 

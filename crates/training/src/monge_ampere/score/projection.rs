@@ -19,12 +19,18 @@ use ndarray::{Array1, Array2, Axis, s};
 
 use crate::monge_ampere::box_program;
 
+/// The features `(c·y, ½yᵀQy, ridges)` at points.
+pub(super) struct Features<'a> {
+    ridges: &'a Ridges,
+    /// `(1, y, ς)`, `[1 + d + GK, n]`.
+    functions: Array2<f64>,
+    /// `∇F` of every feature as products of a direction with one of the functions.
+    terms: Vec<Vec<Term>>,
+}
+
 /// The least-squares problem of a stage.
 pub(super) struct Projection<'a> {
-    ridges: &'a Ridges,
-    /// Draws of the reference, `[n, d]`, with the functions there.
-    y: &'a Points,
-    functions: Array2<f64>,
+    features: Features<'a>,
     /// G, `[p, p]`.
     gram: Array2<f64>,
     /// `G + λ diag G`.
@@ -65,20 +71,20 @@ fn terms(ridges: &Ridges) -> Vec<Vec<Term>> {
     slopes.chain(matrix).chain(heights).collect()
 }
 
-/// `(1, y, ς)` at points, `[1 + d + GK, n]`.
-fn functions(ridges: &Ridges, y: &Points) -> Array2<f64> {
-    let (d, g) = (ridges.dim(), ridges.directions.nrows());
-    let mut functions = Array2::ones((1 + d + ridges.knots.len(), y.nrows()));
-    functions.slice_mut(s![1..=d, ..]).assign(&y.t());
-    functions.slice_mut(s![d + 1.., ..]).assign(&ridges.feature_slopes(y).slice(s![g.., ..]));
-    functions
-}
+impl<'a> Features<'a> {
+    /// The features at points `[n, d]`.
+    pub fn at(ridges: &'a Ridges, y: &Points) -> Self {
+        let (d, g) = (ridges.dim(), ridges.directions.nrows());
+        let mut functions = Array2::ones((1 + d + ridges.knots.len(), y.nrows()));
+        functions.slice_mut(s![1..=d, ..]).assign(&y.t());
+        functions.slice_mut(s![d + 1.., ..]).assign(&ridges.feature_slopes(y).slice(s![g.., ..]));
+        Self { ridges, functions, terms: terms(ridges) }
+    }
 
-impl<'a> Projection<'a> {
-    /// The problem over draws of the reference, `[n, d]`, with the penalty λ.
-    pub fn new(ridges: &'a Ridges, y: &'a Points, penalty: f64) -> Self {
-        let functions = functions(ridges, y);
-        let moments = functions.dot(&functions.t()) / y.nrows() as f64;
+    /// `E ∇Fᵀ∇F`, `[p, p]`.
+    fn gram(&self) -> Array2<f64> {
+        let (ridges, terms) = (self.ridges, &self.terms);
+        let moments = self.functions.dot(&self.functions.t()) / self.functions.ncols() as f64;
         let cosines = ridges.directions.dot(&ridges.directions.t());
         let product = |a: Direction, b: Direction| match (a, b) {
             (Direction::Axis(i), Direction::Axis(j)) => f64::from(u8::from(i == j)),
@@ -87,7 +93,6 @@ impl<'a> Projection<'a> {
             }
             (Direction::Ridge(g), Direction::Ridge(h)) => cosines[[g, h]],
         };
-        let terms = terms(ridges);
         let p = terms.len();
         let mut gram = Array2::zeros((p, p));
         for i in 0..p {
@@ -98,25 +103,79 @@ impl<'a> Projection<'a> {
                 gram[[j, i]] = entry;
             }
         }
+        gram
+    }
+
+    /// `E ∇Fᵀv` of vectors at the points, `[p]`.
+    pub fn means(&self, v: &Points) -> Array1<f64> {
+        let along_axes = self.functions.dot(v) / v.nrows() as f64;
+        let along_ridges = along_axes.dot(&self.ridges.directions.t());
+        let mean = |&(direction, function): &Term| match direction {
+            Direction::Axis(i) => along_axes[[function, i]],
+            Direction::Ridge(g) => along_ridges[[function, g]],
+        };
+        self.terms.iter().map(|terms| terms.iter().map(mean).sum::<f64>()).collect()
+    }
+
+    /// `E vᵀ∇²F v` of vectors at the points, `[p]`.
+    pub fn mean_curvatures(&self, v: &Points) -> Array1<f64> {
+        let (ridges, n) = (self.ridges, v.nrows() as f64);
+        let (d, k) = (ridges.dim(), ridges.knots.ncols());
+        let products = v.t().dot(v) / n;
+        let of_matrix = entries(d).map(|(i, j)| products[[i, j]] * if i == j { 1.0 } else { 2.0 });
+        let squares = v.dot(&ridges.directions.t()).mapv(|along| along * along);
+        let of_heights = ridges.widths.iter().enumerate().map(|(l, width)| {
+            let slopes = self.functions.row(1 + d + l);
+            slopes.iter().zip(squares.column(l / k)).map(|(s, square)| s * (1.0 - s) * square).sum::<f64>()
+                / (width * n)
+        });
+        std::iter::repeat_n(0.0, d).chain(of_matrix).chain(of_heights).collect()
+    }
+
+    /// `Σ_j θ_j ∇F_j` at the points, `[n, d]`.
+    pub fn gradient(&self, theta: &Array1<f64>) -> Points {
+        let mut directions = Array2::zeros((self.functions.nrows(), self.ridges.dim()));
+        for (theta, terms) in theta.iter().zip(&self.terms) {
+            for &(direction, function) in terms {
+                match direction {
+                    Direction::Axis(i) => directions[[function, i]] += theta,
+                    Direction::Ridge(g) => {
+                        directions.row_mut(function).scaled_add(*theta, &self.ridges.directions.row(g))
+                    }
+                }
+            }
+        }
+        self.functions.t().dot(&directions)
+    }
+}
+
+impl<'a> Projection<'a> {
+    /// The problem over points `[n, d]`, with the penalty λ.
+    pub fn new(ridges: &'a Ridges, y: &Points, penalty: f64) -> Self {
+        let features = Features::at(ridges, y);
+        let gram = features.gram();
         let mut damped = gram.clone();
         // A knot where no draw is has no scale of its own.
         damped.diag_mut().mapv_inplace(|entry| entry * (1.0 + penalty) + 1e-12);
         let free = RidgedQuadratic::free(ridges);
-        let lower = Array1::from_shape_fn(p, |i| if i < free { f64::NEG_INFINITY } else { 0.0 });
-        Self { ridges, y, functions, gram, damped, lower }
+        let lower = Array1::from_shape_fn(damped.nrows(), |i| if i < free { f64::NEG_INFINITY } else { 0.0 });
+        Self { features, gram, damped, lower }
+    }
+
+    /// The features at the points.
+    pub fn features(&self) -> &Features<'a> {
+        &self.features
+    }
+
+    /// `(G + λ diag G)⁻¹ b`; `None` where numbers are no longer finite.
+    pub fn solve(&self, right: &Array1<f64>) -> Option<Array1<f64>> {
+        box_program::minimize(&self.damped, right, &Array1::from_elem(right.len(), f64::NEG_INFINITY))
     }
 
     /// θ after the step -ηv of the images; `None` where numbers are no longer finite.
     pub fn fit(&self, coefficients: &[f64], v: &Points, eta: f64) -> Option<Fitted> {
-        let (ridges, n) = (self.ridges, self.y.nrows() as f64);
-        // E (1, y, ς) v along the axes, and along the directions.
-        let along_axes = self.functions.dot(v) / n;
-        let along_ridges = along_axes.dot(&ridges.directions.t());
-        let means = |&(direction, function): &Term| match direction {
-            Direction::Axis(i) => along_axes[[function, i]],
-            Direction::Ridge(g) => along_ridges[[function, g]],
-        };
-        let b: Array1<f64> = terms(ridges).iter().map(|terms| terms.iter().map(means).sum::<f64>()).collect();
+        let (ridges, n) = (self.features.ridges, v.nrows() as f64);
+        let b = self.features.means(v);
         let before = Array1::from(coefficients.to_vec());
         let lower = &self.lower - &before;
         let mut step = box_program::minimize_from_zero(&self.damped, &(&b * -eta), &lower)?;

@@ -196,3 +196,21 @@ fn choices_that_do_not_go_together_are_refused() {
         refused(MongeAmpereScoreConfig { annealing: TemperaturesConfig::Particles, ..plain(Family::default()) });
     assert!(error.contains("the reference has none"), "{error}");
 }
+
+#[test]
+fn with_an_estimated_score_the_flow_ends_where_the_exact_one_does() {
+    let rows = vec![vec![1.3, 0.4], vec![0.4, 0.7]];
+    let target = Arc::new(Gaussian::new(vec![0.6, -0.3], rows).unwrap());
+    let features = RidgesConfig { directions: Some(1), knots: 1, floor: 0.1, least_width: 10.0 };
+    for score in
+        [ScoreConfig::Sliced { probes: 4, features }, ScoreConfig::Denoising { sigmas: vec![0.2, 0.4], features }]
+    {
+        let step_size = StepSize::Geometric { first: 0.3, last: 0.03 };
+        let config =
+            MongeAmpereScoreConfig { score, step_size, stages: 80, patience: None, ..plain(Family::Quadratic) };
+        let method = method(config, target.clone(), 0);
+        let state = end(&method);
+        let (found, share) = log_z(&method, &state, 10_000);
+        assert!(share > 0.999 && found.value.abs() < 5.0 * found.std_error + 1e-3, "{share} {found:?}");
+    }
+}
