@@ -230,13 +230,15 @@ fn what_a_map_to_a_density_cannot_be_is_said() {
     };
     // Two modes far apart, seen from one of them.
     let modes = "logsumexp(-(x0 - 4)^2*2 - x1^2, -(x0 + 8)^2*2 - x1^2)";
-    let method = r#"{"reference": "standard_normal", "annealing": "none", "stages": 30}"#;
+    let method = r#"{"reference": "standard_normal", "annealing": "none", "family": "quadratic", "stages": 40}"#;
     let lost = write("lost", modes, method);
     place.train(&["run", text(&lost), "--run-dir", text(&place.run("lost"))]).succeeds().says("modes may be lost");
+    let report = place.train(&["evaluate", text(&place.run("lost")), "-q"]).succeeds().stdout;
+    assert!(report.contains("log_z: mass is missing, modes may be lost"), "{report}");
     for (name, formula, method, message) in [
         ("improper", "-(x0 - x1)^2", r#"{"reference": "standard_normal"}"#, "the target is improper"),
         ("nan", "-x0^2 + log(x1)", r#"{"reference": "standard_normal"}"#, "the log-density of the target is"),
-        ("kink", "-abs(x0) - abs(x1)", r#"{"reference": {"laplace": {}}}"#, "`start.laplace` found no mode"),
+        ("kink", "-abs(x0) - abs(x1)", r#"{"reference": {"laplace": {}}}"#, "`reference.laplace` found no mode"),
         (
             "none",
             "-x0^2 - x1^2",

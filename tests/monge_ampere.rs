@@ -114,7 +114,7 @@ fn what_cannot_be_carried_is_refused_and_nothing_is_written() {
     check(&many).says("coefficients").says("lower `ridges.directions`");
     let line = r#"method.monge_ampere_logistic.reference={"gaussian_mixture":{"weights":[1],"means":[[0]],"covariances":[[[1]]]}}"#;
     check(&["--set", line]).says("the reference has dimension 1, and the points of the data have 2");
-    let explicit = r#"method.monge_ampere_logistic.step_size={"constant":{"value":50}}"#;
+    let explicit = r#"method.monge_ampere_logistic.step_size={"constant":{"value":1e9}}"#;
     let explicit = ["-q", "--set", explicit, "--set", "method.monge_ampere_logistic.step=\"logistic\""];
     place.smoke(CONFIG, "explicit", &explicit).fails(3).says("no step could be taken at stage");
     let far = r#"{"gaussian_mixture":{"weights":[1],"means":[[1e200,0]],"covariances":[[[1,0],[0,1]]]}}"#;

@@ -84,8 +84,8 @@ pub enum TrainingError {
     },
     /// No step could be taken for several stages.
     #[error(
-        "no step could be taken at stage {step} ({refused} in a row): the semi-dual did not fall, or points of the reference were not found on \
-         the side of the data"
+        "no step could be taken at stage {step} ({refused} in a row): what is minimised did not fall, or points of the reference were not found \
+         on the side of the data"
     )]
     NoStep {
         /// The stage.

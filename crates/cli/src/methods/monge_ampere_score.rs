@@ -83,7 +83,9 @@ impl Wiring for MongeAmpereScoreConfig {
     }
 
     fn open(&self, run: &RunView, files: &Files, _: &Flags) -> Result<Box<dyn TrainedSampler>, Error> {
-        Ok(Box::new(method(self, run)?.map_sampler(&ScoreState::from_files(files)?)))
+        let method = method(self, run)?;
+        let state = method.judged(ScoreState::from_files(files)?);
+        Ok(Box::new(method.map_sampler(&state)))
     }
 
     fn has_map(&self) -> bool {

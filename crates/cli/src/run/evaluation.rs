@@ -334,10 +334,13 @@ fn of_density(
         };
         let entropies = (0..ENTROPIES).map(entropy).collect::<Result<Vec<_>, Error>>()?;
         nats = nats.with_perfect(&entropies.into_iter().flatten().collect::<Vec<f64>>());
+        // Points without a density are told of by `density_valid`, and say nothing of the others.
+        let pairs = target.unnormalized(&test)?.into_iter().zip(at_test.values.iter().copied());
+        let (log_p, log_q): (Vec<f64>, Vec<f64>) = pairs.filter(|(_, log_q)| !log_q.is_nan()).unzip();
         let both = LogDensities {
             log_p: &target.unnormalized(samples)?,
             log_q: &at_samples.values,
-            at_target: Some((&target.unnormalized(&test)?, &at_test.values)),
+            at_target: Some((&log_p, &log_q)),
             log_normalizer: target.density.log_normalizer(),
         };
         let mut both = both.reports()?;

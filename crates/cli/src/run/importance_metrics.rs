@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use brenier_eval::{Direction, LogDensities, MetricReport};
-use brenier_measure::{ImportanceWeights, Measure, Points, to_tensor};
+use brenier_measure::{Estimate, ImportanceWeights, Measure, Points, to_tensor};
+use brenier_training::monge_ampere::score::contradiction;
 use burn::tensor::{DType, Device};
 
 use crate::error::Error;
@@ -13,6 +14,9 @@ use crate::run::problem::Problem;
 
 /// Draws over which importance sampling takes means, at least.
 const DRAWS: u64 = 100_000;
+
+/// Fewer effective draws than this are too few for a quantile.
+const FEW: f64 = 1000.0;
 
 /// What was found, with the draws.
 pub struct Importance {
@@ -55,7 +59,12 @@ pub fn importance(
             let found =
                 law.log_densities(&x, seed, &mut |_, _| if go_on() { Ok(()) } else { Err(Error::interrupted()) });
             match found {
-                Ok(found) => Some((log_densities(density, &x), found.values)),
+                // A particle that is not found on the side of the reference says nothing of the others.
+                Ok(found) => {
+                    let pairs = log_densities(density, &x).into_iter().zip(found.values);
+                    let (log_p, log_q): (Vec<f64>, Vec<f64>) = pairs.filter(|(_, log_q)| !log_q.is_nan()).unzip();
+                    (log_p.len() > 1).then_some((log_p, log_q))
+                }
                 Err(DensityError::Undefined(error)) => return Err(error.into()),
                 Err(DensityError::Stopped(error)) => return Err(error),
             }
@@ -75,6 +84,26 @@ pub fn importance(
     if witnesses.is_kept == Some(false) {
         let note = "the map was no better than its reference, which is the law of the run";
         metrics.entry("elbo".to_owned()).and_modify(|report| *report = report.clone().with_note(note));
+    }
+    if let Some(own) =
+        metrics.get("log_z").and_then(|report| Some(Estimate { value: report.value?, std_error: report.std_error? }))
+    {
+        let annealed = witnesses.annealed.map(|log_z| (log_z, "the annealed particles found"));
+        // About modes there is no more than the mass there.
+        let at_modes = witnesses.at_modes.filter(|(found, _)| found.value > own.value);
+        let at_modes = at_modes.map(|(found, _)| (found, "an optimiser found modes with"));
+        for (other, whose) in annealed.into_iter().chain(at_modes) {
+            if let Some(what) = contradiction(own, other, whose) {
+                metrics
+                    .entry("log_z".to_owned())
+                    .and_modify(|report| *report = report.clone().with_note(what.replace(": ", ", ")));
+            }
+        }
+    }
+    let effective = metrics.get("ess_reverse").and_then(|report| report.value).unwrap_or(0.0) * count as f64;
+    if effective < FEW {
+        let note = format!("the summary of coordinates rests on about {effective:.0} effective draws");
+        metrics.entry("ess_reverse".to_owned()).and_modify(|report| *report = report.clone().with_note(note));
     }
     let known = |report: MetricReport| match density.log_normalizer() {
         Some(log_z) => report.with_floor(log_z, 0.0),

@@ -128,7 +128,10 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
         }
     }
     if loss_missing || denoising_loss_missing {
-        directory.write_file(LOSS, &progress_plot(wiring.progress_plot(), directory)?)?;
+        match progress_plot(wiring.progress_plot(), directory) {
+            Ok(png) => directory.write_file(LOSS, &png)?,
+            Err(error) => warn!("no {LOSS}: {error}"),
+        }
         if let Some(png) = convergence_figure(&directory.metrics()?)? {
             directory.write_file(CONVERGENCE, &png)?;
         }

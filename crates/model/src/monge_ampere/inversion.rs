@@ -89,6 +89,8 @@ struct Active {
     /// `∇φ(x) - y`.
     gaps: Points,
     residuals: Vec<f64>,
+    /// The least residual that a row has had: to halve it time and again leads to the end, where to halve the last one may go in circles.
+    least: Vec<f64>,
     /// `∇²φ(x)`, one matrix a row; none in dimensions without.
     hessians: Vec<f64>,
     /// Whether the last step led anywhere.
@@ -105,9 +107,10 @@ impl Active {
         };
         let gaps = to_points(gradient) - &y;
         let size = |row: ndarray::ArrayView1<f64>| row.dot(&row).sqrt();
-        let residuals = gaps.rows().into_iter().zip(y.rows()).map(|(gap, y)| size(gap) / (1.0 + size(y))).collect();
+        let residuals: Vec<f64> =
+            gaps.rows().into_iter().zip(y.rows()).map(|(gap, y)| size(gap) / (1.0 + size(y))).collect();
         let moved = vec![true; x.nrows()];
-        Self { x, y, gaps, residuals, hessians, moved }
+        Self { x, y, gaps, least: residuals.clone(), residuals, hessians, moved }
     }
 
     fn select(&self, rows: &[usize]) -> Self {
@@ -118,6 +121,7 @@ impl Active {
             y: choose(&self.y),
             gaps: choose(&self.gaps),
             residuals: rows.iter().map(|&row| self.residuals[row]).collect(),
+            least: rows.iter().map(|&row| self.least[row]).collect(),
             hessians: rows.iter().flat_map(|&row| &self.hessians[row * size..(row + 1) * size]).copied().collect(),
             moved: rows.iter().map(|&row| self.moved[row]).collect(),
         }
@@ -129,6 +133,7 @@ impl Active {
         self.x.row_mut(row).assign(&other.x.row(from));
         self.gaps.row_mut(row).assign(&other.gaps.row(from));
         self.residuals[row] = other.residuals[from];
+        self.least[row] = self.least[row].min(other.residuals[from]);
         self.hessians[row * size..(row + 1) * size].copy_from_slice(&other.hessians[from * size..(from + 1) * size]);
     }
 
@@ -144,7 +149,7 @@ impl Active {
             let choose = |points: &Points| points.select(Axis(0), &open);
             let trial = Self::at(potential, choose(&self.x) + &(choose(&directions) * length), choose(&self.y));
             let (halved, asked): (Vec<usize>, Vec<usize>) =
-                (0..open.len()).partition(|&row| trial.residuals[row] <= 0.5 * self.residuals[open[row]]);
+                (0..open.len()).partition(|&row| trial.residuals[row] <= 0.5 * self.least[open[row]]);
             let mut rest = Vec::new();
             if !asked.is_empty() {
                 let before =

@@ -50,7 +50,7 @@ pub(super) fn improper_direction(target: &dyn Measure, start: &GaussianMixture) 
             return true;
         }
         let finite: Vec<f64> = tail.into_iter().filter(|log| log.is_finite()).collect();
-        matches!(finite[..], [.., a, b, c] if a <= b && b <= c)
+        matches!(finite[..], [.., a, b, c] if a < b && b < c)
     };
     (0..rays.len()).find(|&ray| grows(ray)).map(|ray| rays[ray].clone())
 }
@@ -76,5 +76,9 @@ fn directions(target: &dyn Measure, base: &[f64], stream: &Stream) -> Vec<Vec<f6
     }
     let mut words = stream.at(1, 0);
     rays.extend((0..OTHERS).map(|_| (0..d).map(|_| words.normal()).collect()));
+    for ray in &mut rays {
+        let length = ray.iter().map(|v| v * v).sum::<f64>().sqrt();
+        ray.iter_mut().for_each(|v| *v /= length);
+    }
     rays.into_iter().flat_map(|ray| [ray.clone(), ray.into_iter().map(|v| -v).collect()]).collect()
 }

@@ -203,6 +203,12 @@ fn densities_with_heavy_tails_and_poles_are_no_less_proper() {
     taken(typed(10, groups), 1.0, 0).unwrap();
     let funnel = target(json!({"funnel": {"dim": 10, "sigma": 3.0}})).density.unwrap();
     (0..150).for_each(|seed| taken(funnel.clone(), 3.0, seed).unwrap());
+    // An inverse gamma and a wide log-normal law, whose far ends no number holds.
+    for density in ["-3*log(x0) - 1/x0", "-log(x0) - log(x0)^2/2000"] {
+        let positive = json!({"expression": {"dim": 1, "log_density": density, "support": {"x0": "positive"}}});
+        let density = target(positive).unbounded().unwrap();
+        [1.0, 30.0].into_iter().for_each(|sd| taken(density.clone(), sd, 0).unwrap());
+    }
     let heavy = target(json!({"student_t_mixture": {"degrees_of_freedom": 0.1, "locations": [[0.0, 5.0, 1.0]]}}));
     taken(heavy.density.unwrap(), 2.0, 0).unwrap();
 }

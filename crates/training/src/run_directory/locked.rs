@@ -137,7 +137,8 @@ impl LockedRunDirectory {
         };
         let value = value.or(known);
         let best = match (self.best, value) {
-            (Some(best), Some(value)) if value < best.value => Some(Best { step, value }),
+            // Of equals the later one: it knows all that the earlier one knows, and how the training ended.
+            (Some(best), Some(value)) if value <= best.value => Some(Best { step, value }),
             (None, Some(value)) => Some(Best { step, value }),
             (best, _) => best,
         };

@@ -232,9 +232,21 @@ impl MongeAmpereScore {
             });
         }
         config.score.check()?;
-        let coefficients = most_coefficients(&config.family, target.dim());
+        let d = target.dim();
+        if most_coefficients(&Family::Quadratic, d) > MOST_COEFFICIENTS {
+            return Err(TrainingError::Choice {
+                what: format!("a map has d(d + 3)/2 coefficients and more, and the target has {d} coordinates"),
+                cure: "take a target of at most 98, or the method `annealed_particles`",
+            });
+        }
+        let coefficients = most_coefficients(&config.family, d);
         if coefficients > MOST_COEFFICIENTS {
-            return Err(TrainingError::TooManyCoefficients { count: coefficients, most: MOST_COEFFICIENTS });
+            return Err(TrainingError::Choice {
+                what: format!(
+                    "the family has up to {coefficients} coefficients, and at most {MOST_COEFFICIENTS} are taken"
+                ),
+                cure: "lower `family.ridges.directions` or `family.ridges.knots`, or take the family `quadratic`",
+            });
         }
         Ok(Self { config, target, support, seed, device: device.clone(), go_on: || true })
     }
@@ -262,7 +274,9 @@ impl MongeAmpereScore {
             DensityReferenceConfig::Particles(particles) => *particles.annealing.clone(),
         };
         let (target, support) = (self.target.clone(), self.support.clone());
-        AnnealedParticles::new(config, target, support, self.seed, &self.device).map(drop)
+        AnnealedParticles::new(config, target, support, self.seed, &self.device)
+            .map(drop)
+            .map_err(|error| self.config.reference.renamed(error))
     }
 
     fn given(&self) -> Given<'_> {
@@ -315,6 +329,8 @@ impl MongeAmpereScore {
     /// One stage of Algorithm 2.
     fn stage(&self, state: &mut ScoreState, setting: &Setting) -> Result<(), TrainingError> {
         let stage = state.step;
+        // What was found at an end that is no longer one is not known of the next map.
+        state.verdict = None;
         let psi = RidgedQuadratic::new(setting.ridges.clone(), &state.iterates.last).expect("convex at every stage");
         // Sampling step: x = ∇ψ_k(y).
         let y = setting.reference.even_draws(&Stream::new(self.seed, Purpose::Pool), stage, self.config.batch);
@@ -511,14 +527,17 @@ impl MongeAmpereScore {
         let identity = RidgedQuadratic::new(setting.ridges.clone(), &RidgedQuadratic::identity(&setting.ridges));
         let of_reference = self.log_weights(setting, &identity.expect("convex"), &setting.held_out);
         let of_map = self.log_weights(setting, &psi, &setting.held_out);
-        let elbo_gain = mean_difference(&of_map, &of_reference);
+        let elbo_gain = gain(&of_map, &of_reference);
         let eubo_gain = state.reference.particles.as_ref().map(|witness| {
             let map = PrimalMap::new(Arc::new(psi.clone()), setting.reference.clone(), INVERSION);
             let starts = setting.reference.even_draws(&Stream::new(0, Purpose::Pool), 0, STARTS);
             let log_rho = map.with_starts(starts).log_density(&witness.points);
-            mean_difference(&log_rho, &log_density(setting.reference.as_ref(), &witness.points))
+            gain(&log_rho, &log_density(setting.reference.as_ref(), &witness.points))
         });
-        let is_kept = elbo_gain > LEAST_GAIN && eubo_gain.is_none_or(|gain| gain > 0.0);
+        // Witnesses are few: what they say counts beyond its error.
+        let is_kept = elbo_gain.value > LEAST_GAIN
+            && eubo_gain.is_none_or(|gain| gain.value > -gain.std_error.max(0.0) && gain.value.is_finite());
+        let (elbo_gain, eubo_gain) = (elbo_gain.value, eubo_gain.map(|gain| gain.value));
         if !is_kept {
             warn!(
                 "the map is no better than its reference (ELBO {elbo_gain:+.4}{} nats): the law of the run is the reference",
@@ -556,6 +575,16 @@ impl MongeAmpereScore {
         log_z_at_modes(self.target.as_ref(), &state.reference.frame.undo(&y), self.seed)
     }
 
+    /// The state with a verdict, where it has come to the target: a checkpoint from before the end has none.
+    #[must_use]
+    pub fn judged(&self, mut state: ScoreState) -> ScoreState {
+        if state.verdict.is_none() && state.beta == 1.0 {
+            let setting = self.setting(&state);
+            self.decide(&mut state, &setting);
+        }
+        state
+    }
+
     /// The law as it stands.
     pub fn map_sampler(&self, state: &ScoreState) -> MapSampler {
         let reference = state.mixture();
@@ -590,8 +619,17 @@ fn mean_difference(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a - b).sum::<f64>() / a.len() as f64
 }
 
-/// What speaks against a log Z, in words.
-fn contradiction(own: Estimate, other: Estimate, whose: &str) -> Option<String> {
+/// `E (a - b)` with its standard error; NaN where more than one in twenty is not finite, so that a point that was not found decides nothing.
+fn gain(a: &[f64], b: &[f64]) -> Estimate {
+    let all: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).filter(|gain| gain.is_finite()).collect();
+    if all.len() * 20 < a.len() * 19 {
+        return Estimate { value: f64::NAN, std_error: f64::NAN };
+    }
+    Estimate::mean(all)
+}
+
+/// What speaks against a log Z, in words: another estimate that is far off.
+pub fn contradiction(own: Estimate, other: Estimate, whose: &str) -> Option<String> {
     let (errors, nats) = CONTRADICTION;
     let apart = (own.value - other.value).abs();
     (apart > nats && apart > errors * own.std_error.hypot(other.std_error)).then(|| {

@@ -59,6 +59,19 @@ pub(super) struct Given<'a> {
 }
 
 impl DensityReferenceConfig {
+    /// An error about the start of particles, in the words of this reference.
+    pub(super) fn renamed(&self, error: TrainingError) -> TrainingError {
+        let TrainingError::Choice { what, cure } = error else { return error };
+        let (own, cure) = match self {
+            Self::StandardNormal => ("`reference.", cure),
+            Self::Laplace { .. } => {
+                ("`reference.", "take the reference `particles` with a Gaussian `start`, or `standard_normal`")
+            }
+            Self::Particles(_) => ("`reference.particles.annealing.start.", cure),
+        };
+        TrainingError::Choice { what: what.replace("`start.", own), cure }
+    }
+
     /// The reference for a density.
     ///
     /// # Errors
@@ -71,7 +84,8 @@ impl DensityReferenceConfig {
                 Ok(FittedReference { frame: Standardization::identity(d), law: standard(d), particles: None })
             }
             Self::Laplace { widen } => {
-                let fitted = start(&StartConfig::Laplace { widen: *widen }, given.target.as_ref())?;
+                let fitted = start(&StartConfig::Laplace { widen: *widen }, given.target.as_ref());
+                let fitted = fitted.map_err(|error| self.renamed(error))?;
                 let frame = frame(&fitted.mean(), &fitted.covariance())?;
                 Ok(FittedReference { frame, law: standard(d), particles: None })
             }

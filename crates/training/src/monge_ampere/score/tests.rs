@@ -177,6 +177,10 @@ fn a_map_that_is_no_better_than_its_reference_is_not_kept() {
         method(MongeAmpereScoreConfig { stages: 5, ..plain(Family::default()) }, Arc::new(Gaussian::standard(3)), 0);
     let state = end(&method);
     assert!(!state.verdict().unwrap().is_kept, "{:?}", state.verdict());
+    // A checkpoint from before the end has no verdict, and gets one when it is opened.
+    let mut early = method.start().unwrap();
+    go_on(&method, &mut early, 2);
+    assert!(early.verdict().is_none() && !method.judged(early).verdict().unwrap().is_kept);
     let y = Points::ones((1, 3));
     let sampler = method.map_sampler(&state);
     assert_eq!(sampler.map().unwrap().transport(&y).unwrap().0, y);
