@@ -37,6 +37,23 @@ const ROUNDING: f64 = 1e-10;
 /// A gap between logarithms beyond which the exponential of the smaller underflows beside that of the larger.
 const UNDERFLOW: f64 = 700.0;
 
+/// So many places of weights that sum to 1, each as often as its weight says but for the part of a place: those where the sum of the weights passes
+/// `(k + offset)/count`, ascending; an offset that is uniform in [0, 1) makes every one as frequent as its weight.
+///
+/// Kitagawa, Monte Carlo filter and smoother, J. Comput. Graph. Stat. 5 (1996).
+pub fn systematic_resampling(weights: &[f64], count: usize, offset: f64) -> Vec<usize> {
+    let (mut chosen, mut sum) = (Vec::with_capacity(count), 0.0);
+    for (place, weight) in weights.iter().enumerate() {
+        sum += weight * count as f64;
+        while chosen.len() < count && offset + chosen.len() as f64 <= sum {
+            chosen.push(place);
+        }
+    }
+    // Rounding may leave the last place open.
+    chosen.resize(count, weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0));
+    chosen
+}
+
 impl ImportanceWeights {
     /// The weights with these logarithms, `[n]`; -∞ is a weight of zero.
     ///
@@ -256,6 +273,13 @@ mod tests {
             shift - 0.5 * x * x + 0.5 * (x / s).powi(2) + s.ln()
         });
         ImportanceWeights::new(log_weights.collect()).unwrap()
+    }
+
+    #[test]
+    fn places_are_as_frequent_as_their_weights() {
+        assert_eq!(systematic_resampling(&[0.5, 0.0, 0.25, 0.25], 4, 0.5), [0, 0, 2, 3]);
+        assert_eq!(systematic_resampling(&[0.0, 0.0, 0.0, 1.0], 3, 0.9), [3, 3, 3]);
+        assert_eq!(systematic_resampling(&[0.3, 0.7], 2, 0.7), [1, 1]);
     }
 
     #[test]

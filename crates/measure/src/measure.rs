@@ -106,6 +106,11 @@ pub fn to_points(tensor: Tensor<2>) -> Points {
     Array2::from_shape_vec((n, d), values).expect("n·d values")
 }
 
+/// A tensor's values on the host in f64, `[n]`.
+pub fn to_values(tensor: Tensor<1>) -> Vec<f64> {
+    tensor.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
+}
+
 /// `log σ(z) = min(z, 0) - log(1 + e^{-|z|})`, exact in both tails.
 pub(crate) fn log_sigmoid<const D: usize>(z: Tensor<D>) -> Tensor<D> {
     z.clone().clamp_max(0.0) - z.abs().neg().exp().log1p()

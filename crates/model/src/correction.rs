@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use brenier_measure::linear_algebra::semidefinite_factor;
 use brenier_measure::{
-    GaussianMixture, ImportanceWeights, Measure, Points, Purpose, Stream, Support, to_points, to_tensor,
+    GaussianMixture, ImportanceWeights, Measure, Points, Purpose, Stream, Support, systematic_resampling, to_points,
+    to_tensor, to_values,
 };
 use burn::tensor::Device;
 use ndarray::{Array2, Axis, s};
@@ -70,7 +71,7 @@ impl Correction {
         go_on: &dyn Fn() -> bool,
     ) -> Result<Corrected, SamplerError> {
         let (line, log_q) = self.to_line(draws, log_q);
-        let log_p = host(self.target.log_density(self.tensor(&line)));
+        let log_p = to_values(self.target.log_density(self.tensor(&line)));
         let log_p: Vec<f64> = log_p.into_iter().map(|log| if log.is_nan() { f64::NEG_INFINITY } else { log }).collect();
         let weights =
             ImportanceWeights::from_log_densities(&log_p, &log_q).ok().and_then(|weights| weights.normalized());
@@ -93,7 +94,7 @@ impl Correction {
     fn to_line(&self, draws: &Points, log_q: &[f64]) -> (Points, Vec<f64>) {
         let Some(support) = &self.support else { return (draws.clone(), log_q.to_vec()) };
         let line = support.to_line(self.tensor(draws));
-        let log_dets = host(support.log_det(line.clone()));
+        let log_dets = to_values(support.log_det(line.clone()));
         (to_points(line), log_q.iter().zip(log_dets).map(|(log_q, log_det)| log_q + log_det).collect())
     }
 
@@ -151,23 +152,11 @@ fn rows(matrix: &Array2<f64>) -> Vec<Vec<f64>> {
     matrix.rows().into_iter().map(|row| row.to_vec()).collect()
 }
 
-fn host(values: burn::tensor::Tensor<1>) -> Vec<f64> {
-    values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
-}
-
 /// Systematic resampling of so many places, in an order of no meaning.
 fn resampled(weights: &[f64], count: usize, seed: u64) -> Vec<usize> {
     let stream = Stream::new(seed, Purpose::Resampling);
     let offset = stream.at(0, 0).uniform();
-    let (mut chosen, mut sum) = (Vec::with_capacity(count), 0.0);
-    for (row, weight) in weights.iter().enumerate() {
-        sum += weight * count as f64;
-        while chosen.len() < count && offset + chosen.len() as f64 <= sum {
-            chosen.push(row);
-        }
-    }
-    // Rounding may leave the last place open.
-    chosen.resize(count, weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0));
+    let chosen = systematic_resampling(weights, count, offset);
     stream.permutation(1, count).into_iter().map(|place| chosen[place]).collect()
 }
 

@@ -1,7 +1,7 @@
 //! The coordinates of a map.
 
 use brenier_measure::data::Standardization;
-use brenier_measure::{Points, Support, to_points, to_tensor};
+use brenier_measure::{Points, Support, to_points, to_tensor, to_values};
 use burn::tensor::{DType, Device};
 
 /// The coordinates of a map: an affine frame of the line, onto which bounded coordinates are carried first.
@@ -35,6 +35,5 @@ impl Frame {
 }
 
 fn log_dets(support: &Support, u: &Points) -> Vec<f64> {
-    let found = support.log_det(to_tensor(u, DType::F64, &Device::flex()));
-    found.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
+    to_values(support.log_det(to_tensor(u, DType::F64, &Device::flex())))
 }

@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use brenier_measure::{GaussianMixture, Measure, Stream, host_tensor};
+use brenier_measure::{GaussianMixture, Measure, Stream, host_tensor, to_values};
 use burn::tensor::{DType, Device, Tensor};
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -126,7 +126,7 @@ pub struct Walkers {
 impl Walkers {
     /// Points `[n, d]` about to move.
     pub fn new(x: Tensor<2>, density: &Tempered) -> Self {
-        let (log_density, score) = (host(density.log_density(&x)), density.score(&x));
+        let (log_density, score) = (to_values(density.log_density(&x)), density.score(&x));
         Self { x, log_density, score }
     }
 
@@ -164,8 +164,8 @@ impl Kernel {
             let kick = score.clone().matmul(factor.clone());
             momentum = momentum + kick * if k < leapfrog { size.clone() } else { half.clone() };
         }
-        let log_density = host(self.density.log_density(&x));
-        let kinetic = |p: Tensor<2>| host((p.square().sum_dim(1) / 2.0).squeeze_dim(1));
+        let log_density = to_values(self.density.log_density(&x));
+        let kinetic = |p: Tensor<2>| to_values((p.square().sum_dim(1) / 2.0).squeeze_dim(1));
         let (before, after) = (kinetic(start), kinetic(momentum));
         let mut acceptance = 0.0;
         let mut accepted = vec![0.0; n];
@@ -189,10 +189,6 @@ impl Kernel {
 /// The number type that a device is sure to have: f64 on the CPU.
 pub(crate) fn dtype_of(device: &Device) -> DType {
     if *device == Device::flex() { DType::F64 } else { DType::F32 }
-}
-
-fn host(values: Tensor<1>) -> Vec<f64> {
-    values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
 }
 
 #[cfg(test)]

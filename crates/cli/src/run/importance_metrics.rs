@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use brenier_eval::{Direction, LogDensities, MetricReport};
-use brenier_measure::{Estimate, ImportanceWeights, Measure, Points, to_tensor};
+use brenier_measure::{Estimate, ImportanceWeights, Measure, Points, systematic_resampling, to_tensor, to_values};
 use brenier_training::monge_ampere::score::contradiction;
 use burn::tensor::{DType, Device};
 
@@ -122,7 +122,11 @@ pub fn importance(
     }
     let resampled = ImportanceWeights::from_log_densities(&log_p, &log_q).ok().and_then(|weights| weights.normalized());
     let metrics = metrics.into_iter().map(|(name, report)| (name, report.with_seed(seed))).collect();
-    Ok(Some(Importance { metrics, resampled: resampled.map(|weights| resample(&draws, &weights)) }))
+    Ok(Some(Importance {
+        metrics,
+        resampled: resampled
+            .map(|weights| draws.select(ndarray::Axis(0), &systematic_resampling(&weights, draws.nrows(), 0.5))),
+    }))
 }
 
 /// What is a mean over particles.
@@ -130,33 +134,5 @@ pub const OF_PARTICLES: [&str; 4] = ["eubo", "kl_forward", "log_z_forward", "ess
 
 /// `log p` at points, `[n]`, in f64 on the CPU.
 pub fn log_densities(density: &dyn Measure, x: &Points) -> Vec<f64> {
-    let found = density.log_density(to_tensor(x, DType::F64, &Device::flex()));
-    found.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
-}
-
-/// As many rows again, each as often as its weight says: systematically, so that means over them have next to no error of their own.
-fn resample(points: &Points, weights: &[f64]) -> Points {
-    let n = points.nrows();
-    let (mut chosen, mut sum) = (Vec::with_capacity(n), 0.0);
-    for (row, weight) in weights.iter().enumerate() {
-        sum += weight * n as f64;
-        while chosen.len() < n && chosen.len() as f64 + 0.5 <= sum {
-            chosen.push(row);
-        }
-    }
-    // Rounding may leave the last place open.
-    chosen.resize(n, weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0));
-    points.select(ndarray::Axis(0), &chosen)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_as_frequent_as_their_weights() {
-        let points = Points::from_shape_fn((4, 1), |(i, _)| i as f64);
-        assert_eq!(resample(&points, &[0.5, 0.0, 0.25, 0.25]).as_slice().unwrap(), [0.0, 0.0, 2.0, 3.0]);
-        assert_eq!(resample(&points, &[0.0, 0.0, 0.0, 1.0]).as_slice().unwrap(), [3.0; 4]);
-    }
+    to_values(density.log_density(to_tensor(x, DType::F64, &Device::flex())))
 }

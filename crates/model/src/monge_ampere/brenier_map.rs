@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brenier_measure::{Measure, Points, to_tensor};
+use brenier_measure::{Measure, Points, to_tensor, to_values};
 use burn::tensor::{DType, Device};
 
 use super::conjugate::{self, Conjugate};
@@ -107,8 +107,7 @@ impl TransportMap for BrenierMap {
 pub(super) fn log_density(reference: &dyn Measure, y: &Points) -> Vec<f64> {
     let log_z = reference.log_normalizer().unwrap_or(0.0);
     let values = reference.log_density(to_tensor(y, DType::F64, &Device::flex()));
-    let values: Vec<f64> = values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
-    values.into_iter().map(|value| value - log_z).collect()
+    to_values(values).into_iter().map(|value| value - log_z).collect()
 }
 
 /// The points, all of them found.

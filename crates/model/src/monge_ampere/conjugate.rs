@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brenier_measure::{Points, to_points, to_tensor};
+use brenier_measure::{Points, to_points, to_tensor, to_values};
 use burn::tensor::{DType, Device};
 use ndarray::Axis;
 use rayon::prelude::*;
@@ -98,7 +98,7 @@ impl Conjugate {
 pub fn value(potential: &dyn ConvexPotential, x: &Points) -> Vec<f64> {
     let of_tile = |tile: Points| -> Vec<f64> {
         let values = potential.value(to_tensor(&tile, DType::F64, &Device::flex()));
-        values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
+        to_values(values)
     };
     let parts: Vec<Vec<f64>> = tiles(x).into_par_iter().map(of_tile).collect();
     parts.concat()

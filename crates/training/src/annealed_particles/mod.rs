@@ -69,7 +69,8 @@ use std::sync::Arc;
 
 use brenier_measure::linear_algebra::semidefinite_factor;
 use brenier_measure::{
-    Estimate, GaussianMixture, Measure, Points, Purpose, Sample, Stream, Support, to_points, to_tensor,
+    Estimate, GaussianMixture, Measure, Points, Purpose, Sample, Stream, Support, systematic_resampling, to_points,
+    to_tensor, to_values,
 };
 use brenier_model::markov_chain::{Kernel, Tempered, Walkers};
 use brenier_model::{Annealing, ParticleSampler, TrainedSampler};
@@ -235,8 +236,7 @@ impl AnnealedParticles {
     }
 
     fn log_densities(&self, measure: &dyn Measure, points: &Points) -> Vec<f64> {
-        let found = measure.log_density(to_tensor(points, self.dtype, &self.device));
-        found.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
+        to_values(measure.log_density(to_tensor(points, self.dtype, &self.device)))
     }
 
     /// In the coordinates of whoever wrote the density.
@@ -353,16 +353,7 @@ impl AnnealedParticles {
             })
             .sum::<f64>();
         let offset = Stream::new(self.seed, Purpose::Resampling).at(step, 0).uniform();
-        let (mut chosen, mut sum) = (Vec::with_capacity(n), 0.0);
-        for (i, weight) in weights.iter().enumerate() {
-            sum += weight * count;
-            while chosen.len() < n && offset + chosen.len() as f64 <= sum {
-                chosen.push(i);
-            }
-        }
-        // Rounding may leave the last place open.
-        let last = weights.iter().rposition(|&weight| weight > 0.0).unwrap_or(0);
-        chosen.resize(n, last);
+        let chosen = systematic_resampling(weights, n, offset);
         state.particles = state.particles.select(Axis(0), &chosen);
         state.ancestors = chosen.iter().map(|&i| state.ancestors[i]).collect();
     }

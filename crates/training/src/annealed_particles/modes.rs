@@ -7,7 +7,7 @@
 //! elsewhere: their log Z is a lower bound up to its error, and one above that of the annealing is a proof that the annealing missed mass.
 
 use brenier_measure::linear_algebra::{Cholesky, symmetric_eigen};
-use brenier_measure::{Estimate, ImportanceWeights, Measure, Points, Purpose, Stream, to_points, to_tensor};
+use brenier_measure::{Estimate, ImportanceWeights, Measure, Points, Purpose, Stream, to_points, to_tensor, to_values};
 use burn::tensor::{DType, Device, Tensor};
 use ndarray::{Array1, Array2, Axis};
 
@@ -44,7 +44,7 @@ fn tensor(points: &Points) -> Tensor<2> {
 }
 
 pub(super) fn log_densities(measure: &dyn Measure, points: &Points) -> Vec<f64> {
-    to_points(measure.log_density(tensor(points)).unsqueeze_dim::<2>(1)).into_raw_vec_and_offset().0
+    to_values(measure.log_density(tensor(points)))
 }
 
 fn row(point: &[f64]) -> Points {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use brenier_measure::data::Standardization;
-use brenier_measure::{Measure, Points, to_points, to_tensor};
+use brenier_measure::{Measure, Points, to_points, to_tensor, to_values};
 use burn::tensor::{DType, Device, Tensor};
 
 /// `p` seen in the coordinates `z = W((x - b)/s)`: `log p'(z) = log p(x) - log |det ∂z/∂x|`.
@@ -22,7 +22,7 @@ impl FramedTarget {
     /// `log p'(z)`, `[n]`, up to the constant of log p.
     pub fn log_density(&self, z: &Points) -> Vec<f64> {
         let log_det = self.frame.log_det();
-        host(self.target.log_density(self.points(z))).into_iter().map(|log| log - log_det).collect()
+        to_values(self.target.log_density(self.points(z))).into_iter().map(|log| log - log_det).collect()
     }
 
     /// `∇ log p'(z)`, `[n, d]`.
@@ -34,7 +34,7 @@ impl FramedTarget {
 /// `log q` and `∇ log q` of a reference with its normaliser, in f64 on the CPU.
 pub(super) fn log_density(reference: &dyn Measure, y: &Points) -> Vec<f64> {
     let log_z = reference.log_normalizer().unwrap_or(0.0);
-    host(reference.log_density(tensor(y))).into_iter().map(|log| log - log_z).collect()
+    to_values(reference.log_density(tensor(y))).into_iter().map(|log| log - log_z).collect()
 }
 
 pub(super) fn score(reference: &dyn Measure, y: &Points) -> Points {
@@ -43,8 +43,4 @@ pub(super) fn score(reference: &dyn Measure, y: &Points) -> Points {
 
 fn tensor(points: &Points) -> Tensor<2> {
     to_tensor(points, DType::F64, &Device::flex())
-}
-
-fn host(values: Tensor<1>) -> Vec<f64> {
-    values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
 }
