@@ -25,7 +25,7 @@ pub use framed_map::FramedMap;
 pub use inversion::{Inversion, Preimages};
 pub use map_sampler::MapSampler;
 pub use mlp::Mlp;
-pub use potential::{ConvexPotential, log_det_hessian};
+pub use potential::{ConvexPotential, log_det_hessian, solve_hessians};
 pub use primal_map::PrimalMap;
 pub use quadratic::{Quadratic, QuadraticPotential};
 pub use residual_network::{LARGEST_JACOBIAN, LARGEST_STACK, ResidualNetwork, StackTooHigh, Stage};

@@ -1,7 +1,7 @@
 //! What a convex potential can be asked, whatever its form.
 
-use brenier_measure::host_tensor;
 use brenier_measure::linear_algebra::Cholesky;
+use brenier_measure::{Points, host_tensor};
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
@@ -37,6 +37,20 @@ pub fn log_det_hessian(hessian: Tensor<3>) -> Vec<f64> {
     let entries: Vec<f64> = hessian.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
     let log_det = |entries: &[f64]| Cholesky::of(entries, d).map_or(f64::NAN, |cholesky| cholesky.log_det());
     entries.par_chunks(d * d).map(log_det).collect()
+}
+
+/// `A⁻¹v` of symmetric matrices, one a row, `[n, d·d]`, and vectors `[n, d]`; NaN where a matrix is not positive definite.
+pub fn solve_hessians(hessians: &Points, vectors: &Points) -> Points {
+    let d = vectors.ncols();
+    let mut solved = vectors.as_standard_layout().into_owned();
+    for (hessian, mut vector) in hessians.rows().into_iter().zip(solved.rows_mut()) {
+        let vector = vector.as_slice_mut().expect("row-major");
+        match Cholesky::of(hessian.as_slice().expect("row-major"), d) {
+            Some(cholesky) => cholesky.solve(vector),
+            None => vector.fill(f64::NAN),
+        }
+    }
+    solved
 }
 
 /// Host numbers as a tensor of the type and on the device of another.

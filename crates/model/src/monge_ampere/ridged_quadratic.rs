@@ -24,7 +24,7 @@ use burn::tensor::Tensor;
 use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
 
-use super::potential::{ConvexPotential, like};
+use super::potential::{ConvexPotential, like, solve_hessians};
 use super::ridge_sum::{RidgeSum, Ridges};
 
 /// A quadratic with ridges on it.
@@ -63,16 +63,7 @@ impl Jet {
 
     /// `J⁻¹ v`, a vector a row; NaN where J is not positive definite.
     pub fn solve(&self, vectors: &Points) -> Points {
-        let d = vectors.ncols();
-        let mut solved = vectors.as_standard_layout().into_owned();
-        for (hessian, mut vector) in self.hessians.rows().into_iter().zip(solved.rows_mut()) {
-            let vector = vector.as_slice_mut().expect("row-major");
-            match Cholesky::of(hessian.as_slice().expect("row-major"), d) {
-                Some(cholesky) => cholesky.solve(vector),
-                None => vector.fill(f64::NAN),
-            }
-        }
-        solved
+        solve_hessians(&self.hessians, vectors)
     }
 }
 

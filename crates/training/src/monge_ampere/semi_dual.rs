@@ -11,7 +11,7 @@
 
 use brenier_measure::linear_algebra::Cholesky;
 use brenier_measure::{Points, to_points, to_tensor};
-use brenier_model::monge_ampere::{ConvexPotential, RidgeSum, Ridges};
+use brenier_model::monge_ampere::{ConvexPotential, RidgeSum, Ridges, solve_hessians};
 use burn::tensor::{DType, Device};
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 use faer::{Accum, Mat, MatRef, Par};
@@ -133,16 +133,7 @@ impl Curvature {
 
     /// `(∇²φ(x))⁻¹v`, a vector a row; NaN where the Hessian is not positive definite.
     pub fn solve(&self, vectors: &Points) -> Points {
-        let d = self.dim;
-        let mut solved = vectors.as_standard_layout().into_owned();
-        for (hessian, mut vector) in self.hessians.rows().into_iter().zip(solved.rows_mut()) {
-            let vector = vector.as_slice_mut().expect("row-major");
-            match Cholesky::of(hessian.as_slice().expect("row-major"), d) {
-                Some(cholesky) => cholesky.solve(vector),
-                None => vector.fill(f64::NAN),
-            }
-        }
-        solved
+        solve_hessians(&self.hessians, vectors)
     }
 
     /// `L⁻¹` with `∇²φ = LLᵀ`, one matrix a row; NaN where the Hessian is not positive definite.

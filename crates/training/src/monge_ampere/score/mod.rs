@@ -192,6 +192,13 @@ struct Setting {
     held_out: Points,
 }
 
+impl Setting {
+    /// `log ρ(∇ψ(y)) = -g(y) - log det ∇²ψ(y)`, `[n]`.
+    fn log_law(&self, y: &Points, log_dets: &[f64]) -> Vec<f64> {
+        log_density(self.reference.as_ref(), y).iter().zip(log_dets).map(|(g, log_det)| g - log_det).collect()
+    }
+}
+
 /// A step that was taken.
 struct Taken {
     coefficients: Vec<f64>,
@@ -336,9 +343,9 @@ impl MongeAmpereScore {
         let y = setting.reference.even_draws(&Stream::new(self.seed, Purpose::Pool), stage, self.config.batch);
         let jet = psi.jet(&y);
         let x = &jet.images;
-        let (log_g, log_p) = (log_density(setting.reference.as_ref(), &y), setting.target.log_density(x));
+        let log_p = setting.target.log_density(x);
         let log_q = log_density(setting.reference.as_ref(), x);
-        let log_rho: Vec<f64> = log_g.iter().zip(&jet.log_dets).map(|(g, log_det)| g - log_det).collect();
+        let log_rho = setting.log_law(&y, &jet.log_dets);
         let densities = Densities { target: &log_p, reference: &log_q, law: &log_rho };
         let taken = state.reference.particles.as_ref().map_or(&[][..], |witness| &witness.temperatures);
         let beta = temperatures::next(&self.config.annealing, state.beta, stage, self.config.stages, taken, &densities);
@@ -469,10 +476,8 @@ impl MongeAmpereScore {
         let (y, x) = (y.slice(s![..n, ..]).to_owned(), jet.images.slice(s![..n, ..]).to_owned());
         let found = Conjugate::new(next.clone(), INVERSION).gradient_from(&x, &y);
         let there = next.jet(&found.points);
-        let log_rho = |y: &Points, log_dets: &[f64]| -> Vec<f64> {
-            log_density(setting.reference.as_ref(), y).iter().zip(log_dets).map(|(g, log_det)| g - log_det).collect()
-        };
-        let (before, mut after) = (log_rho(&y, &jet.log_dets[..n]), log_rho(&found.points, &there.log_dets));
+        let before = setting.log_law(&y, &jet.log_dets[..n]);
+        let mut after = setting.log_law(&found.points, &there.log_dets);
         found.failures.iter().for_each(|&row| after[row] = f64::NEG_INFINITY);
         let ratios: Vec<f64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
         let least = |hessians: &Points| {
@@ -497,8 +502,7 @@ impl MongeAmpereScore {
         let jet = next.jet(&y);
         let (log_p, log_q) =
             (setting.target.log_density(&jet.images), log_density(setting.reference.as_ref(), &jet.images));
-        let log_g = log_density(setting.reference.as_ref(), &y);
-        let log_rho: Vec<f64> = log_g.iter().zip(&jet.log_dets).map(|(g, log_det)| g - log_det).collect();
+        let log_rho = setting.log_law(&y, &jet.log_dets);
         let after = Densities { target: &log_p, reference: &log_q, law: &log_rho }.log_weights(beta);
         let rise = Estimate::mean(after.iter().zip(log_weights).map(|(after, before)| after - before));
         // From nowhere every step is welcome.
