@@ -1,5 +1,6 @@
-//! Symmetric linear algebra in f64: eigenvalues by faer, and a Cholesky factor that singular matrices have too.
+//! Linear algebra in f64: eigenvalues and inverses by faer, and a Cholesky factor that singular matrices have too.
 
+use faer::linalg::solvers::DenseSolveCore;
 use faer::{Mat, Side};
 use ndarray::Array2;
 use pulp::{Arch, NullaryFnOnce};
@@ -23,6 +24,16 @@ pub fn symmetric_eigen(matrix: &Array2<f64>) -> Option<Spectrum> {
     let eigen = Mat::from_fn(d, d, |i, j| matrix[[i, j]]).self_adjoint_eigen(Side::Lower).ok()?;
     let values = (0..d).map(|i| eigen.S()[i]).collect();
     Some(Spectrum { values, vectors: Some(Array2::from_shape_fn((d, d), |(i, j)| eigen.U()[(i, j)])) })
+}
+
+/// `A⁻¹` and `log |det A|` of a matrix of any kind, by its LU decomposition; `None` where it has no inverse in numbers.
+pub fn inverse_and_log_det(matrix: &Array2<f64>) -> Option<(Array2<f64>, f64)> {
+    let d = matrix.nrows();
+    let lu = Mat::from_fn(d, d, |i, j| matrix[[i, j]]).partial_piv_lu();
+    let log_det: f64 = (0..d).map(|i| lu.U()[(i, i)].abs().ln()).sum();
+    let inverse = lu.inverse();
+    let inverse = Array2::from_shape_fn((d, d), |(i, j)| inverse[(i, j)]);
+    (log_det.is_finite() && inverse.iter().all(|entry| entry.is_finite())).then_some((inverse, log_det))
 }
 
 /// The largest eigenvalue of a symmetric matrix; NaN where an entry is, or where the iteration fails.

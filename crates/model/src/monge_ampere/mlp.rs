@@ -1,4 +1,4 @@
-//! Multilayer perceptrons from Rᵈ to R: discriminators of any shape.
+//! Multilayer perceptrons: functions `Rᵈ -> R`, discriminators of any shape, and vector fields `Rᵈ -> Rᵈ`.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor};
@@ -10,7 +10,7 @@ use super::potential::like;
 use crate::activation::Activation;
 use crate::initialization::Initializer;
 
-/// `z_l = a(z_{l-1}W_l + b_l)`, `h(x) = z_L W + b`.
+/// `z_l = a(z_{l-1}W_l + b_l)`, `h(x) = z_L W + b`; h has one value, or as many as x.
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// W, `[in, out]` each.
@@ -21,14 +21,31 @@ pub struct Mlp {
     activation: Activation,
 }
 
-/// The last layer's weights in units of those that would make the output's variance that of a hidden unit: h begins near 0.
+/// The last layer's weights in units of those that would give an output the variance of a hidden unit: h begins near 0.
 const LAST_LAYER: f64 = 0.1;
 
 impl Mlp {
-    /// One with so many hidden layers of one width, in F32; its parameters are functions of the seed.
+    /// A function with so many hidden layers of one width, in F32; its parameters are functions of the seed.
     pub fn new(dim: usize, width: usize, depth: usize, activation: Activation, seed: u64, device: &Device) -> Self {
+        Self::with_outputs([dim, 1], width, depth, activation, seed, device)
+    }
+
+    /// A vector field, likewise.
+    pub fn field(dim: usize, width: usize, depth: usize, activation: Activation, seed: u64, device: &Device) -> Self {
+        Self::with_outputs([dim, dim], width, depth, activation, seed, device)
+    }
+
+    fn with_outputs(
+        [dim, outputs]: [usize; 2],
+        width: usize,
+        depth: usize,
+        activation: Activation,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
         let mut initializer = Initializer::new(seed, device);
-        let widths: Vec<usize> = std::iter::once(dim).chain(std::iter::repeat_n(width, depth)).chain([1]).collect();
+        let widths: Vec<usize> =
+            std::iter::once(dim).chain(std::iter::repeat_n(width, depth)).chain([outputs]).collect();
         let layers = widths.windows(2).enumerate().map(|(layer, sizes)| {
             let gain = if layer == depth { LAST_LAYER } else { 1.0 };
             let weight = initializer.normal(sizes[0], sizes[1], gain / (sizes[0] as f64).sqrt());
@@ -43,9 +60,19 @@ impl Mlp {
         self.weights[0].dims()[0]
     }
 
+    /// The number of values: 1 of a function, d of a vector field.
+    pub fn outputs(&self) -> usize {
+        self.weights[self.weights.len() - 1].dims()[1]
+    }
+
     /// The parameters, layer by layer: weights, then bias.
     pub fn parameters(&self) -> impl Iterator<Item = Tensor<2>> {
         self.weights.iter().zip(&self.biases).flat_map(|(weight, bias)| [weight.val(), bias.val()])
+    }
+
+    /// Whether all parameters are finite.
+    pub fn is_finite(&self) -> bool {
+        self.parameters().all(|parameter| brenier_measure::to_points(parameter).iter().all(|x| x.is_finite()))
     }
 
     /// The same in another number type: F32 to train, F64 to evaluate.
@@ -54,14 +81,26 @@ impl Mlp {
         self.map(&mut Cast(dtype))
     }
 
-    /// `h(x)` and `∇h(x)`; `[n, d] -> [n], [n, d]`.
+    /// `m(x)` and `∇m(x) v` of a vector field; `[n, d], [n, d] -> [n, d], [n, d]`.
+    pub fn image_and_derivative(&self, x: Tensor<2>, v: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let along = HyperDual::real(x).with_unit(HyperDual::real(v));
+        let (image, derivative) = self.image_at(&along).split();
+        (image.real_part(), derivative.real_part())
+    }
+
+    /// `h(x)` and `∇h(x)` of a function; `[n, d] -> [n], [n, d]`.
     pub fn value_and_gradient(&self, x: Tensor<2>) -> (Tensor<1>, Tensor<2>) {
         let (value, gradient) = self.at(&HyperDual::real(x));
         (value.real_part().squeeze_dim::<1>(1), gradient.real_part())
     }
 
-    /// `h` and `∇h` at hyper-dual points; `[n, d] -> [n, 1], [n, d]`.
-    pub(super) fn at(&self, x: &HyperDual) -> (HyperDual, HyperDual) {
+    /// All values at hyper-dual points; `[n, d] -> [n, outputs]`.
+    pub(super) fn image_at(&self, x: &HyperDual) -> HyperDual {
+        self.forward(x).0
+    }
+
+    /// The values, the slopes `a'` of all hidden layers, and the weights.
+    fn forward(&self, x: &HyperDual) -> (HyperDual, Vec<HyperDual>, Vec<Tensor<2>>) {
         let dtype = x.real_part().dtype();
         let in_type = |parameter: &Param<Tensor<2>>| {
             let parameter = parameter.val();
@@ -77,7 +116,14 @@ impl Mlp {
             (z, slope) = z.matmul(weight.clone()).plus(bias.clone()).apply_with_derivative(self.activation);
             slopes.push(slope);
         }
-        let value = z.matmul(last.clone()).plus(biases[hidden.len()].clone());
+        let values = z.matmul(last.clone()).plus(biases[hidden.len()].clone());
+        (values, slopes, weights)
+    }
+
+    /// `h` and `∇h` of a function at hyper-dual points; `[n, d] -> [n, 1], [n, d]`.
+    pub(super) fn at(&self, x: &HyperDual) -> (HyperDual, HyperDual) {
+        let (value, slopes, weights) = self.forward(x);
+        let (last, hidden) = weights.split_last().expect("at least one layer");
         let mut gradient: Option<HyperDual> = None;
         for (slope, weight) in slopes.iter().zip(hidden).rev() {
             let sensitivity = match gradient {
@@ -126,8 +172,9 @@ impl TryFrom<Numbers> for Mlp {
     fn try_from(Numbers { layers, activation }: Numbers) -> Result<Self, String> {
         let fits = |pair: &[[Array2<f64>; 2]]| pair[0][0].ncols() == pair[1][0].nrows();
         let is_layer = |[weight, bias]: &[Array2<f64>; 2]| bias.dim() == (1, weight.ncols()) && weight.nrows() > 0;
-        let ends_in_one = layers.last().is_some_and(|[weight, _]| weight.ncols() == 1);
-        if !(ends_in_one && layers.iter().all(is_layer) && layers.windows(2).all(fits)) {
+        let ends = layers.first().zip(layers.last()).map(|(first, last)| (first[0].nrows(), last[0].ncols()));
+        let is_function_or_field = ends.is_some_and(|(dim, outputs)| outputs == 1 || outputs == dim);
+        if !(is_function_or_field && layers.iter().all(is_layer) && layers.windows(2).all(fits)) {
             return Err("its layers do not fit together".to_owned());
         }
         let device = Device::flex();

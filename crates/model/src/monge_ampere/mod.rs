@@ -5,6 +5,7 @@
 //! The paper's own coordinates are the primal ones: `x = ∇ψ(y)`, ψ a residual network.
 
 mod brenier_map;
+mod composition;
 pub mod conjugate;
 mod framed_map;
 mod hyper_dual;
@@ -18,8 +19,10 @@ mod residual_network;
 mod ridge_sum;
 mod ridged_quadratic;
 mod smooth_function;
+mod vector_network;
 
 pub use brenier_map::{BrenierMap, PushForward};
+pub use composition::{LARGEST_JACOBIAN, LARGEST_STACK, StackTooHigh};
 pub use conjugate::Conjugate;
 pub use framed_map::FramedMap;
 pub use inversion::{Inversion, Preimages};
@@ -28,10 +31,11 @@ pub use mlp::Mlp;
 pub use potential::{ConvexPotential, log_det_hessian, solve_hessians};
 pub use primal_map::PrimalMap;
 pub use quadratic::{Quadratic, QuadraticPotential};
-pub use residual_network::{LARGEST_JACOBIAN, LARGEST_STACK, ResidualNetwork, StackTooHigh, Stage};
+pub use residual_network::{ResidualNetwork, Stage};
 pub use ridge_sum::{RidgeSum, Ridges};
 pub use ridged_quadratic::{Jet, RidgedQuadratic, entries};
 pub use smooth_function::{RidgeFunction, SmoothFunction};
+pub use vector_network::{Expansion, VectorField, VectorNetwork, VectorStage};
 
 #[cfg(test)]
 mod derivative_tests;

@@ -2,33 +2,19 @@
 //!
 //! # Design
 //!
-//! With `x_k = ∇ψ_k(y)` and `J_k = ∇²ψ_k(y)` a stage moves points by `x_{k+1} = x_k - η_k J_k∇h_k(x_k)`. The product with
-//! `J_k` is the derivative of the map so far in a direction that depends on where it leads:
-//!
-//! ```text
-//! n_{k+1}(y) = n_k(y) - η_k ∂_ε n_k(y + ε ∇h_k(n_k(y)))
-//! ```
-//!
-//! so a stack of T stages is T nested derivatives, and its Jacobian one more: [`HyperDual`] points carry them all. No
-//! difference quotient enters, and reverse mode trains through. The number of evaluations of a stage doubles with every
-//! further stage, and the units of the points grow beside it. Hence the limit of [`LARGEST_STACK`] stages: what is deeper is fitted into one
-//! potential first (re-based), or added up in the coordinates of the data, where nothing is composed.
+//! With `x_k = ∇ψ_k(y)` and `J_k = ∇²ψ_k(y)` a stage moves points by `x_{k+1} = x_k - η_k J_k∇h_k(x_k)`: a composition of stages with the
+//! fields `m_k = ∇h_k`.
 //!
 //! Deb and Liang (2504.09279), the mirror step and Algorithm 1.
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::composition::{Field, LARGEST_JACOBIAN, LARGEST_STACK, StackTooHigh, path};
 use super::hyper_dual::{HyperDual, along_axes};
 use super::potential::ConvexPotential;
 use super::quadratic::Quadratic;
 use super::smooth_function::SmoothFunction;
-
-/// The most stages that are composed exactly.
-pub const LARGEST_STACK: usize = 4;
-
-/// The largest dimension in which whole Jacobians are formed.
-pub const LARGEST_JACOBIAN: usize = 16;
 
 /// A base potential ψ₀ and stages `(η_k, h_k)` on it: a function of points y of the reference.
 ///
@@ -48,17 +34,6 @@ pub struct Stage {
     pub step_size: f64,
     /// h.
     pub function: SmoothFunction,
-}
-
-/// A stack that is too high.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{stages} stages are too many to compose exactly: each of them multiplies the cost of the next, and {LARGEST_STACK} is the limit. Fit \
-     the stack into one potential every few stages (`rebase.every`), or take `coordinates: \"dual\"`, where stages add up"
-)]
-pub struct StackTooHigh {
-    /// How many stages there would be.
-    pub stages: usize,
 }
 
 impl ResidualNetwork {
@@ -107,15 +82,8 @@ impl ResidualNetwork {
 
     /// `x_0, …, x_k` above y, after the first k stages.
     fn path(&self, y: &HyperDual, count: usize) -> Vec<HyperDual> {
-        let mut path = vec![self.base.gradient_at(y)];
-        for (k, stage) in self.stages.iter().take(count).enumerate() {
-            let force = stage.function.gradient_at(&path[k]);
-            let along = y.clone().with_unit(force);
-            let image = self.path(&along, k).swap_remove(k);
-            let next = path[k].sub(&image.split().1.scale(stage.step_size));
-            path.push(next);
-        }
-        path
+        let stages: Vec<_> = self.stages.iter().take(count).map(|stage| (stage.step_size, &stage.function)).collect();
+        path(&self.base, &stages, y)
     }
 
     fn last(&self, y: &HyperDual) -> HyperDual {
@@ -126,6 +94,12 @@ impl ResidualNetwork {
     pub fn gradient_and_product(&self, y: Tensor<2>, v: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let (image, tangent) = self.last(&HyperDual::real(y).with_unit(HyperDual::real(v))).split();
         (image.real_part(), tangent.real_part())
+    }
+}
+
+impl Field for SmoothFunction {
+    fn at(&self, x: &HyperDual) -> HyperDual {
+        self.gradient_at(x)
     }
 }
 

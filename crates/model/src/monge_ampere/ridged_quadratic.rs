@@ -97,7 +97,7 @@ impl RidgedQuadratic {
         if coefficients.len() != Self::count(&ridges) || coefficients.iter().any(|x| !x.is_finite()) {
             return None;
         }
-        let mut above_floor = matrix(d, coefficients);
+        let mut above_floor = Self::matrix(d, coefficients);
         let least = symmetric_eigen(&above_floor)?.values.into_iter().fold(f64::INFINITY, f64::min);
         // Means of matrices at the floor are there but for rounding.
         if least < floor * (1.0 - 1e-6) {
@@ -114,7 +114,7 @@ impl RidgedQuadratic {
     pub fn make_convex(ridges: &Ridges, coefficients: &mut [f64]) -> bool {
         let d = ridges.dim();
         coefficients[Self::free(ridges)..].iter_mut().for_each(|height| *height = height.max(0.0));
-        let Some(spectrum) = symmetric_eigen(&matrix(d, coefficients)) else { return false };
+        let Some(spectrum) = symmetric_eigen(&Self::matrix(d, coefficients)) else { return false };
         if spectrum.values.iter().all(|&value| value >= ridges.floor) {
             return false;
         }
@@ -123,6 +123,16 @@ impl RidgedQuadratic {
         let nearest = (&vectors * &raised).dot(&vectors.t());
         entries(d).zip(&mut coefficients[d..]).for_each(|((i, j), entry)| *entry = nearest[[i, j]]);
         true
+    }
+
+    /// Q of coefficients.
+    pub(super) fn matrix(d: usize, coefficients: &[f64]) -> Array2<f64> {
+        let mut matrix = Array2::zeros((d, d));
+        for ((i, j), &entry) in entries(d).zip(&coefficients[d..]) {
+            matrix[[i, j]] = entry;
+            matrix[[j, i]] = entry;
+        }
+        matrix
     }
 
     fn quadratic(&self, x: &Tensor<2>) -> Tensor<2> {
@@ -174,16 +184,6 @@ impl RidgedQuadratic {
         }
         Jet { images, hessians, log_dets, log_det_gradients: gradients }
     }
-}
-
-/// Q of coefficients.
-fn matrix(d: usize, coefficients: &[f64]) -> Array2<f64> {
-    let mut matrix = Array2::zeros((d, d));
-    for ((i, j), &entry) in entries(d).zip(&coefficients[d..]) {
-        matrix[[i, j]] = entry;
-        matrix[[j, i]] = entry;
-    }
-    matrix
 }
 
 /// The places of the upper half of a symmetric matrix, row by row.

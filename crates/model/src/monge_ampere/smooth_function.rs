@@ -2,7 +2,7 @@
 
 use brenier_measure::Points;
 use burn::tensor::Tensor;
-use ndarray::Array2;
+use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 use super::hyper_dual::HyperDual;
@@ -10,9 +10,10 @@ use super::mlp::{Mlp, Numbers};
 use super::potential::like;
 use super::quadratic::Quadratic;
 use super::ridge_sum::{RidgeSum, Ridges};
+use super::ridged_quadratic::RidgedQuadratic;
 use crate::activation::Activation;
 
-/// A smooth function on Rᵈ, of any of three forms; convex or not.
+/// A smooth function on Rᵈ, of any of four forms; convex or not.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmoothFunction {
@@ -20,6 +21,8 @@ pub enum SmoothFunction {
     Quadratic(Quadratic),
     /// Features of ridges, with coefficients of any sign.
     Ridges(RidgeFunction),
+    /// The sum of a quadratic and ridges.
+    RidgedQuadratic(Quadratic, Box<RidgeFunction>),
     /// A multilayer perceptron.
     #[serde(with = "as_numbers")]
     Mlp(Mlp),
@@ -96,10 +99,29 @@ impl RidgeFunction {
 }
 
 impl SmoothFunction {
+    /// `½xᵀQx + c·x` with ridges, of the coefficients (c, Q, o) of a [`RidgedQuadratic`], which may have any sign here.
+    ///
+    /// # Panics
+    ///
+    /// With another number of coefficients.
+    pub fn of_coefficients(ridges: &Ridges, coefficients: &[f64]) -> Self {
+        assert_eq!(coefficients.len(), RidgedQuadratic::count(ridges), "c, Q and o");
+        let d = ridges.dim();
+        let quadratic =
+            Quadratic::new(RidgedQuadratic::matrix(d, coefficients), Array1::from(coefficients[..d].to_vec()), 0.0);
+        let mut heights = vec![0.0; ridges.count() - ridges.knots.len()];
+        heights.extend(&coefficients[RidgedQuadratic::free(ridges)..]);
+        if heights.iter().all(|&height| height == 0.0) {
+            return Self::Quadratic(quadratic);
+        }
+        let ridges = RidgeFunction { ridges: ridges.clone(), coefficients: heights, curvature: 0.0, constant: 0.0 };
+        Self::RidgedQuadratic(quadratic, Box::new(ridges))
+    }
+
     /// The dimension d.
     pub fn dim(&self) -> usize {
         match self {
-            Self::Quadratic(form) => form.dim(),
+            Self::Quadratic(form) | Self::RidgedQuadratic(form, _) => form.dim(),
             Self::Ridges(form) => form.ridges.dim(),
             Self::Mlp(form) => form.dim(),
         }
@@ -110,9 +132,10 @@ impl SmoothFunction {
         match self {
             Self::Quadratic(form) => form.is_consistent(),
             Self::Ridges(form) => form.is_consistent(),
-            Self::Mlp(form) => {
-                form.parameters().all(|parameter| brenier_measure::to_points(parameter).iter().all(|x| x.is_finite()))
+            Self::RidgedQuadratic(quadratic, ridges) => {
+                quadratic.is_consistent() && ridges.is_consistent() && ridges.ridges.dim() == quadratic.dim()
             }
+            Self::Mlp(form) => form.outputs() == 1 && form.is_finite(),
         }
     }
 
@@ -131,6 +154,7 @@ impl SmoothFunction {
         match self {
             Self::Quadratic(form) => form.value_at(x),
             Self::Ridges(form) => form.at(x).0,
+            Self::RidgedQuadratic(quadratic, ridges) => quadratic.value_at(x).add(&ridges.at(x).0),
             Self::Mlp(form) => form.at(x).0,
         }
     }
@@ -140,13 +164,14 @@ impl SmoothFunction {
         match self {
             Self::Quadratic(form) => form.gradient_at(x),
             Self::Ridges(form) => form.at(x).1,
+            Self::RidgedQuadratic(quadratic, ridges) => quadratic.gradient_at(x).add(&ridges.at(x).1),
             Self::Mlp(form) => form.at(x).1,
         }
     }
 }
 
 /// A perceptron as its numbers.
-mod as_numbers {
+pub(super) mod as_numbers {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
