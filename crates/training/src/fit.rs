@@ -33,6 +33,20 @@ pub struct FitConfig {
     pub ema: Vec<EmaConfig>,
 }
 
+impl FitConfig {
+    /// So many updates of AdamW over whole batches, all at one rate.
+    pub fn at_a_constant_rate(steps: u64, rate: f64) -> Self {
+        Self {
+            steps,
+            micro_batch: None,
+            optimizer: OptimizerConfig::default(),
+            learning_rate: LearningRate::Constant { rate, warmup: 0 },
+            clip_norm: None,
+            ema: Vec::new(),
+        }
+    }
+}
+
 /// What is minimised: batches that depend on the step alone, and a loss on them.
 pub trait Objective<M: Module>: Sync {
     /// What one update sees, on the host.

@@ -240,9 +240,9 @@ impl VectorNetwork {
             }
             let points = tensor(y, &device).require_grad();
             let (_, tangents) = self.last(&along_axes(&points)).split();
-            let sum = (tangents.real_part() * tensor(&weights, &device)).sum();
-            // An affine map has no path from y to its Jacobian.
-            points.grad(&sum.backward()).map_or_else(|| Points::zeros(y.dim()), to_points)
+            // An affine map has no path from y to its Jacobian, and reverse mode wants one.
+            let sum = (tangents.real_part() * tensor(&weights, &device)).sum() + points.clone().sum() * 0.0;
+            to_points(points.grad(&sum.backward()).expect("a leaf of the sum"))
         };
         joined(&tiles(y).iter().enumerate().map(of_tile).collect::<Vec<_>>(), d)
     }

@@ -13,11 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainingError;
 use crate::fit::{FitConfig, Flow, Objective, fit};
-use crate::learning_rate::LearningRate;
 use crate::monge_ampere::expectation::Weighted;
 use crate::monge_ampere::logistic_regression::{Accuracy, Class, LogisticRegression};
 use crate::monge_ampere::semi_dual;
-use crate::optimizer::OptimizerConfig;
 use crate::state::TrainingState;
 
 /// The form of the discriminator h.
@@ -155,14 +153,7 @@ pub struct MlpFit<'a> {
 impl MlpConfig {
     /// The fit up to the end of so many stages.
     pub fn fit(&self, stages: u64) -> FitConfig {
-        FitConfig {
-            steps: stages * self.steps,
-            micro_batch: None,
-            optimizer: OptimizerConfig::default(),
-            learning_rate: LearningRate::Constant { rate: self.learning_rate, warmup: 0 },
-            clip_norm: None,
-            ema: Vec::new(),
-        }
+        FitConfig::at_a_constant_rate(stages * self.steps, self.learning_rate)
     }
 
     /// The perceptron before the first stage, on a device with autodiff.

@@ -3,7 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use brenier_measure::Points;
+use brenier_model::Activation;
+use brenier_model::monge_ampere::Ridges;
+
 use super::estimators::ScoreConfig;
+use super::without_ridges;
 use crate::annealed_particles::AnnealedParticlesConfig;
 use crate::gaussian_mixture::GaussianMixtureConfig;
 use crate::monge_ampere::{Iterate, RidgesConfig, StepSize};
@@ -16,6 +21,8 @@ pub struct MongeAmpereScoreConfig {
     pub reference: DensityReferenceConfig,
     /// The family of the potential.
     pub family: Family,
+    /// How a stage enters the map.
+    pub form: Form,
     /// Which way a stage moves the map.
     pub update: Update,
     /// How a stage knows the score of the sampler's law.
@@ -59,6 +66,7 @@ impl Default for MongeAmpereScoreConfig {
         Self {
             reference: DensityReferenceConfig::default(),
             family: Family::default(),
+            form: Form::default(),
             update: Update::default(),
             score: ScoreConfig::default(),
             annealing: TemperaturesConfig::default(),
@@ -127,8 +135,103 @@ pub enum Family {
 
 impl Default for Family {
     fn default() -> Self {
-        Self::Ridges(RidgesConfig { directions: None, knots: 6, floor: 0.05, least_width: 0.3 })
+        Self::Ridges(few_knots())
     }
+}
+
+/// How a stage enters the map.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// Its moves of the draws are fitted into the family, by one convex program.
+    #[default]
+    Fitted,
+    /// As the paper has it: a vector field that is learnt, composed with the map so far. In up to 16 dimensions.
+    Composed(ComposedConfig),
+}
+
+/// Stages `n_{k+1} = n_k - η_k ∇n_k·(m_k∘n_k)` with fields `m_k = ∇f + ξ_k` that are learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComposedConfig {
+    /// The family of the fields.
+    pub field: FieldConfig,
+    /// After so many stages the stack is fitted into one potential of `family`; one costs about three times as much as the one before it in the
+    /// stack.
+    #[schemars(range(min = 1, max = 4))]
+    pub every: usize,
+    /// The largest misfit `(E|∇ψ - n|²/Var n)^{1/2}` of that potential with which the flow goes on.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub tolerance: f64,
+}
+
+impl Default for ComposedConfig {
+    fn default() -> Self {
+        Self { field: FieldConfig::default(), every: 2, tolerance: 0.1 }
+    }
+}
+
+/// The family of the vector fields of stages that are composed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldConfig {
+    /// Gradients of quadratics: affine fields, which are exact between Gaussians.
+    Quadratic,
+    /// Gradients of quadratics with ridges, whose heights have any sign.
+    Ridges(RidgesConfig),
+    /// A perceptron with d values, which goes on learning from stage to stage. With `score: "sliced"` it learns m_k by score matching itself, without
+    /// features.
+    Perceptron(PerceptronConfig),
+}
+
+impl Default for FieldConfig {
+    fn default() -> Self {
+        Self::Ridges(few_knots())
+    }
+}
+
+impl FieldConfig {
+    /// The ridges of a field at points; none of a quadratic.
+    pub(super) fn ridges(&self, x: &Points, seed: u64) -> Ridges {
+        match self {
+            Self::Ridges(ridges) => ridges.choose(x, seed),
+            Self::Quadratic | Self::Perceptron(_) => without_ridges(x.ncols(), few_knots().floor),
+        }
+    }
+}
+
+/// A perceptron as a vector field.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PerceptronConfig {
+    /// Units of a hidden layer.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub width: usize,
+    /// Hidden layers.
+    #[schemars(range(min = 1, max = 64))]
+    pub depth: usize,
+    /// The activation; a smooth one, for the map moves by derivatives of m.
+    pub activation: Activation,
+    /// Steps of Adam a stage.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub steps: u64,
+    /// Points of the sampler in one of them.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub batch: usize,
+    /// The learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub learning_rate: f64,
+}
+
+impl Default for PerceptronConfig {
+    fn default() -> Self {
+        Self { width: 64, depth: 2, activation: Activation::Silu, steps: 50, batch: 256, learning_rate: 1e-3 }
+    }
+}
+
+/// Ridges for what varies slowly.
+pub(super) fn few_knots() -> RidgesConfig {
+    RidgesConfig { directions: None, knots: 6, floor: 0.05, least_width: 0.3 }
 }
 
 /// Which way a stage moves the points x = ∇ψ(y), with `h = log ρ + f`.

@@ -19,6 +19,7 @@ use ndarray::{Array1, Axis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::config::few_knots;
 use super::projection::{Features, Projection};
 use crate::error::TrainingError;
 use crate::monge_ampere::RidgesConfig;
@@ -37,7 +38,7 @@ pub enum ScoreConfig {
         #[schemars(range(min = 1, max = 1000))]
         probes: usize,
         /// The family of the estimate.
-        #[serde(default)]
+        #[serde(default = "few_knots")]
         features: RidgesConfig,
     },
     /// From points with noise.
@@ -47,7 +48,7 @@ pub enum ScoreConfig {
         #[schemars(length(min = 1, max = 8))]
         sigmas: Vec<f64>,
         /// The family of the estimate.
-        #[serde(default)]
+        #[serde(default = "few_knots")]
         features: RidgesConfig,
     },
 }
@@ -156,7 +157,8 @@ impl ScoreEstimator for Denoising {
     }
 }
 
-fn normals(stream: &Stream, step: u64, (n, d): (usize, usize)) -> Points {
+/// Standard normal numbers, `[n, d]`.
+pub(super) fn normals(stream: &Stream, step: u64, (n, d): (usize, usize)) -> Points {
     let mut points = Points::zeros((n, d));
     for (index, mut row) in points.rows_mut().into_iter().enumerate() {
         stream.at(step, index as u64).fill_normal(row.as_slice_mut().expect("row-major"));

@@ -18,6 +18,7 @@
 //! overlap. Reverse KL, which the ELBO is up to log Z, does not see a mode that the map has lost: what judges it beside the ELBO are particles that
 //! nothing was fitted to, and modes that an optimiser finds. A map is kept where it is better than its own reference by both.
 
+mod composed;
 mod config;
 mod directions;
 mod estimators;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use brenier_measure::data::Standardization;
 use brenier_measure::{Estimate, GaussianMixture, ImportanceWeights, Measure, Points, Purpose, Stream, Support};
 use brenier_model::monge_ampere::{
-    Conjugate, FramedMap, Inversion, Jet, MapSampler, PrimalMap, PushForward, RidgedQuadratic, Ridges,
+    Conjugate, FramedMap, Inversion, Jet, MapSampler, Mlp, PrimalMap, PushForward, RidgedQuadratic, Ridges,
 };
 use brenier_model::{Correction, Frame, TrainedSampler, Witnesses};
 use burn::tensor::{DType, Device};
@@ -41,8 +42,10 @@ use ndarray::{Array2, s};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use self::composed::{Composed, Stack, finite};
 pub use self::config::{
-    DensityReferenceConfig, Family, MongeAmpereScoreConfig, ParticlesReference, TemperaturesConfig, Update,
+    ComposedConfig, DensityReferenceConfig, Family, FieldConfig, Form, MongeAmpereScoreConfig, ParticlesReference,
+    PerceptronConfig, TemperaturesConfig, Update,
 };
 pub use self::estimators::{Denoising, ScoreConfig, ScoreEstimator, Sliced};
 use self::projection::Projection;
@@ -56,9 +59,13 @@ use crate::annealed_particles::{AnnealedParticles, AnnealedParticlesConfig, Spre
 use crate::error::TrainingError;
 use crate::fit::Flow;
 use crate::method::{Files, Method, Observe, Scalars};
+use crate::state::TrainingState;
 
 /// The file of a checkpoint.
 const STATE: &str = "state.json";
+
+/// Where the perceptron in training stands in a checkpoint.
+const PERCEPTRON: &str = "perceptron-";
 
 /// The factor by which a step is shortened that goes too far, and how often.
 const SHORTER: f64 = 0.4;
@@ -106,7 +113,7 @@ pub struct MongeAmpereScore {
 }
 
 /// How far the flow has come.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreState {
     /// The stages that are done.
@@ -125,6 +132,12 @@ pub struct ScoreState {
     beta: f64,
     /// What was found in the end.
     verdict: Option<Verdict>,
+    /// The stages since the last re-basing, where they are composed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stack: Option<Stack>,
+    /// The perceptron in training.
+    #[serde(skip)]
+    perceptron: Option<TrainingState<Mlp>>,
     /// What the last stage said.
     #[serde(skip)]
     said: Scalars,
@@ -160,7 +173,8 @@ impl ScoreState {
         let is_whole = state.ridges.is_consistent()
             && state.ridges.dim() == dim
             && state.reference.frame.dim() == dim
-            && known.into_iter().chain(best).all(|theta| potential(&state.ridges, theta).is_some());
+            && known.into_iter().chain(best).all(|theta| potential(&state.ridges, theta).is_some())
+            && state.stack.iter().all(|stack| stack.is_consistent(dim, RidgedQuadratic::count(&state.ridges)));
         if is_whole { Ok(state) } else { Err(foreign("its parts make no potential".to_owned())) }
     }
 
@@ -197,6 +211,18 @@ impl Setting {
     fn log_law(&self, y: &Points, log_dets: &[f64]) -> Vec<f64> {
         log_density(self.reference.as_ref(), y).iter().zip(log_dets).map(|(g, log_det)| g - log_det).collect()
     }
+}
+
+/// The sampler's law at its own draws, beside the densities that it nears.
+struct Sampled {
+    /// β.
+    beta: f64,
+    /// `log (p^β q^{1-β}/ρ)`, `[n]`.
+    log_weights: Vec<f64>,
+    /// The effective share of the draws as weighted ones of the target.
+    ess: f64,
+    /// `E log p/ρ`.
+    elbo: f64,
 }
 
 /// A step that was taken.
@@ -239,6 +265,15 @@ impl MongeAmpereScore {
             });
         }
         config.score.check()?;
+        if let Form::Composed(composed) = &config.form {
+            composed.check(target.dim())?;
+            if config.update == Update::ReverseKl {
+                return Err(TrainingError::Choice {
+                    what: "stages that are composed are mirror steps, and `update` is `reverse_kl`".to_owned(),
+                    cure: "take `update: \"mirror\"` or `form: \"fitted\"`",
+                });
+            }
+        }
         let d = target.dim();
         if most_coefficients(&Family::Quadratic, d) > MOST_COEFFICIENTS {
             return Err(TrainingError::Choice {
@@ -338,29 +373,22 @@ impl MongeAmpereScore {
         let stage = state.step;
         // What was found at an end that is no longer one is not known of the next map.
         state.verdict = None;
-        let psi = RidgedQuadratic::new(setting.ridges.clone(), &state.iterates.last).expect("convex at every stage");
-        // Sampling step: x = ∇ψ_k(y).
         let y = setting.reference.even_draws(&Stream::new(self.seed, Purpose::Pool), stage, self.config.batch);
-        let jet = psi.jet(&y);
-        let x = &jet.images;
-        let log_p = setting.target.log_density(x);
-        let log_q = log_density(setting.reference.as_ref(), x);
-        let log_rho = setting.log_law(&y, &jet.log_dets);
-        let densities = Densities { target: &log_p, reference: &log_q, law: &log_rho };
-        let taken = state.reference.particles.as_ref().map_or(&[][..], |witness| &witness.temperatures);
-        let beta = temperatures::next(&self.config.annealing, state.beta, stage, self.config.stages, taken, &densities);
-        // Learning step: ξ_k, m_k = ∇f + ξ_k, and with it ∇_y(h_k∘∇ψ_k) = ∇²ψ_k m_k∘∇ψ_k.
-        let moves = self.moves(setting, &jet, &y, beta, stage)?;
-        // Network update: ψ_{k+1} = ψ_k - η_k h_k∘∇ψ_k.
-        let log_weights = densities.log_weights(beta);
-        let (taken, residual) = self.update(state, setting, &jet, &y, &moves, (&log_weights, beta))?;
-        let mut said: Scalars = vec![
-            ("step_size", taken.as_ref().map_or(state.step_size, |taken| taken.step_size)),
-            ("beta", beta),
-            ("ess", effective_share(&densities.log_weights(1.0))),
-            ("elbo", mean_difference(&log_p, &log_rho)),
-            ("fit_residual", residual),
-        ];
+        let (sampled, taken, mut said) = match &self.config.form {
+            Form::Fitted => {
+                let (sampled, taken, residual) = self.fitted_stage(state, setting, &y)?;
+                (sampled, taken, vec![("fit_residual", residual)])
+            }
+            Form::Composed(config) => {
+                let Composed { sampled, taken, field_residual, misfit } =
+                    self.composed_stage(state, setting, config, &y)?;
+                let said = [("field_residual", field_residual), ("misfit", misfit)];
+                (sampled, taken, said.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+            }
+        };
+        let Sampled { beta, ess, elbo, .. } = sampled;
+        let step_size = taken.as_ref().map_or(state.step_size, |taken| taken.step_size);
+        said.extend([("step_size", step_size), ("beta", beta), ("ess", ess), ("elbo", elbo)]);
         state.refused = if taken.is_some() { 0 } else { state.refused + 1 };
         if taken.is_none() && state.refused >= MOST_REFUSED {
             return Err(TrainingError::NoStep { step: stage, refused: state.refused });
@@ -389,37 +417,73 @@ impl MongeAmpereScore {
         Ok(())
     }
 
+    /// A stage whose moves of the draws are fitted into the family: its step, and the share of it that the family does not follow.
+    fn fitted_stage(
+        &self,
+        state: &ScoreState,
+        setting: &Setting,
+        y: &Points,
+    ) -> Result<(Sampled, Option<Taken>, f64), TrainingError> {
+        let psi = RidgedQuadratic::new(setting.ridges.clone(), &state.iterates.last).expect("convex at every stage");
+        // Sampling step: x = ∇ψ_k(y).
+        let jet = psi.jet(y);
+        let sampled = self.sampled(state, setting, y, &jet.images, &jet.log_dets);
+        // Learning step: ξ_k, m_k = ∇f + ξ_k, and with it ∇_y(h_k∘∇ψ_k) = ∇²ψ_k m_k∘∇ψ_k.
+        let moves = self.moves(setting, &jet, y, sampled.beta, state.step)?;
+        // Network update: ψ_{k+1} = ψ_k - η_k h_k∘∇ψ_k.
+        let (taken, residual) = self.update(state, setting, &jet, y, &moves, &sampled)?;
+        Ok((sampled, taken, residual))
+    }
+
+    /// The law at its own draws `x` above `y`, and the density that it nears next.
+    fn sampled(&self, state: &ScoreState, setting: &Setting, y: &Points, x: &Points, log_dets: &[f64]) -> Sampled {
+        let log_p = setting.target.log_density(x);
+        let log_q = log_density(setting.reference.as_ref(), x);
+        let log_rho = setting.log_law(y, log_dets);
+        let densities = Densities { target: &log_p, reference: &log_q, law: &log_rho };
+        let taken = state.reference.particles.as_ref().map_or(&[][..], |witness| &witness.temperatures);
+        let (stage, stages) = (state.step, self.config.stages);
+        let beta = temperatures::next(&self.config.annealing, state.beta, stage, stages, taken, &densities);
+        Sampled {
+            beta,
+            log_weights: densities.log_weights(beta),
+            ess: effective_share(&densities.log_weights(1.0)),
+            elbo: mean_difference(&log_p, &log_rho),
+        }
+    }
+
+    /// `∇ log p^β q^{1-β}`, `[n, d]`.
+    fn tempered_score(&self, setting: &Setting, x: &Points, beta: f64) -> Points {
+        let slopes = setting.target.score(x) * beta;
+        if beta < 1.0 { slopes + score(setting.reference.as_ref(), x) * (1.0 - beta) } else { slopes }
+    }
+
+    /// ξ of points by an estimator.
+    fn estimated(&self, estimator: &dyn ScoreEstimator, x: &Points, stage: u64) -> Result<Points, TrainingError> {
+        estimator.score(x, self.seed, stage).ok_or(TrainingError::Diverged {
+            what: "estimated score",
+            value: f64::NAN,
+            step: stage,
+            last_finite: None,
+        })
+    }
+
     /// Where the update would move the images, up to -η: `∇_y(h∘∇ψ)` of the mirror step, `∇h` of the reverse KL divergence.
     fn moves(&self, setting: &Setting, jet: &Jet, y: &Points, beta: f64, stage: u64) -> Result<Points, TrainingError> {
         let x = &jet.images;
-        let mut slopes = setting.target.score(x) * beta;
-        if beta < 1.0 {
-            slopes = slopes + score(setting.reference.as_ref(), x) * (1.0 - beta);
-        }
-        let mut moves = match self.config.score.estimator() {
+        let slopes = self.tempered_score(setting, x, beta);
+        let moves = match self.config.score.estimator() {
             // J ξ = ∇_y(log g - log det J).
             None => {
                 let moves = score(setting.reference.as_ref(), y) - &jet.log_det_gradients - jet.times(&slopes);
                 if self.config.update == Update::ReverseKl { jet.solve(&moves) } else { moves }
             }
             Some(estimator) => {
-                let xi = estimator.score(x, self.seed, stage);
-                let m = xi.ok_or(TrainingError::Diverged {
-                    what: "estimated score",
-                    value: f64::NAN,
-                    step: stage,
-                    last_finite: None,
-                })? - slopes;
+                let m = self.estimated(estimator.as_ref(), x, stage)? - slopes;
                 if self.config.update == Update::ReverseKl { m } else { jet.times(&m) }
             }
         };
-        for mut row in moves.rows_mut() {
-            // Beyond the support there is no way to tell where it lies.
-            if row.iter().any(|x| !x.is_finite()) {
-                row.fill(0.0);
-            }
-        }
-        Ok(moves)
+        Ok(finite(moves))
     }
 
     /// The step that is taken, and the share of it that the family does not follow.
@@ -430,7 +494,7 @@ impl MongeAmpereScore {
         jet: &Jet,
         y: &Points,
         moves: &Points,
-        (log_weights, beta): (&[f64], f64),
+        sampled: &Sampled,
     ) -> Result<(Option<Taken>, f64), TrainingError> {
         let eta = state.step_size;
         let mut moves = moves.clone();
@@ -457,9 +521,8 @@ impl MongeAmpereScore {
             RidgedQuadratic::make_convex(&setting.ridges, &mut coefficients);
             if let Some(next) = RidgedQuadratic::new(setting.ridges.clone(), &coefficients) {
                 let (least_eigenvalue, kept, overlap) = self.compare(setting, jet, y, Arc::new(next.clone()));
-                let is_short = kept >= KEPT
-                    && overlap >= self.config.stage_ess
-                    && self.is_downhill(setting, &next, y, log_weights, beta);
+                let is_short =
+                    kept >= KEPT && overlap >= self.config.stage_ess && self.is_downhill(setting, &next, y, sampled);
                 if is_short || !self.config.step_size.is_adaptive() {
                     let taken = Taken { coefficients, step_size: eta * length, length, least_eigenvalue, overlap };
                     return Ok((Some(taken), fitted.residual));
@@ -487,26 +550,22 @@ impl MongeAmpereScore {
         (least_after, least_after / least_before, effective_share(&ratios))
     }
 
-    /// Whether the next potential has no larger KL divergence from the tempered density, by more than the error of its change over the first
-    /// draws of the stage; `log_weights` are those before.
-    fn is_downhill(
-        &self,
-        setting: &Setting,
-        next: &RidgedQuadratic,
-        y: &Points,
-        log_weights: &[f64],
-        beta: f64,
-    ) -> bool {
-        let n = y.nrows().min(JUDGED);
-        let y = y.slice(s![..n, ..]).to_owned();
+    /// Whether the next potential has no larger KL divergence from the tempered density.
+    fn is_downhill(&self, setting: &Setting, next: &RidgedQuadratic, y: &Points, sampled: &Sampled) -> bool {
+        let y = y.slice(s![..y.nrows().min(JUDGED), ..]).to_owned();
         let jet = next.jet(&y);
-        let (log_p, log_q) =
-            (setting.target.log_density(&jet.images), log_density(setting.reference.as_ref(), &jet.images));
-        let log_rho = setting.log_law(&y, &jet.log_dets);
-        let after = Densities { target: &log_p, reference: &log_q, law: &log_rho }.log_weights(beta);
-        let rise = Estimate::mean(after.iter().zip(log_weights).map(|(after, before)| after - before));
+        self.rises_not(setting, &y, &jet.images, &jet.log_dets, sampled)
+    }
+
+    /// Whether the KL divergence from the tempered density is no larger at a map with images x of the first draws y, by more than the error of its
+    /// change.
+    fn rises_not(&self, setting: &Setting, y: &Points, x: &Points, log_dets: &[f64], sampled: &Sampled) -> bool {
+        let (log_p, log_q) = (setting.target.log_density(x), log_density(setting.reference.as_ref(), x));
+        let log_rho = setting.log_law(y, log_dets);
+        let after = Densities { target: &log_p, reference: &log_q, law: &log_rho }.log_weights(sampled.beta);
+        let rise = Estimate::mean(after.iter().zip(&sampled.log_weights).map(|(after, before)| after - before));
         // From nowhere every step is welcome.
-        !log_weights[..n].iter().all(|log| log.is_finite()) || rise.value >= -rise.std_error
+        !sampled.log_weights[..y.nrows()].iter().all(|log| log.is_finite()) || rise.value >= -rise.std_error
     }
 
     /// `log p - log ρ` at the images of draws of the reference.
@@ -676,9 +735,24 @@ impl Method for MongeAmpereScore {
             Family::Ridges(ridges) => self.choose_ridges(ridges, &reference, &mixture, &draws),
             Family::Quadratic => without_ridges(mixture.dim(), RidgesConfig::default().floor),
         };
+        let identity = RidgedQuadratic::identity(&ridges);
+        let (stack, perceptron) = match &self.config.form {
+            Form::Fitted => (None, None),
+            Form::Composed(config) => {
+                let perceptron = match &config.field {
+                    FieldConfig::Perceptron(config) => {
+                        Some(TrainingState::new(&config.fit(1), config.begin(mixture.dim(), self.seed)))
+                    }
+                    _ => None,
+                };
+                (Some(Stack::on(identity.clone())), perceptron)
+            }
+        };
         Ok(ScoreState {
             step: 0,
-            iterates: Iterates::new(RidgedQuadratic::identity(&ridges)),
+            stack,
+            perceptron,
+            iterates: Iterates::new(identity),
             step_size: self.config.step_size.at(0, self.config.stages),
             refused: 0,
             beta: 0.0,
@@ -690,11 +764,25 @@ impl Method for MongeAmpereScore {
     }
 
     fn resume(&self, files: &Files) -> Result<ScoreState, TrainingError> {
-        ScoreState::from_files(files)
+        let mut state = ScoreState::from_files(files)?;
+        if let Form::Composed(ComposedConfig { field: FieldConfig::Perceptron(config), .. }) = &self.config.form {
+            let own = |(name, content): (&String, &Vec<u8>)| {
+                Some((name.strip_prefix(PERCEPTRON)?.to_owned(), content.clone()))
+            };
+            let template = config.begin(state.ridges.dim(), self.seed);
+            let files: Files = files.iter().filter_map(own).collect();
+            state.perceptron = Some(TrainingState::from_files(&config.fit(state.step), template, &files)?);
+        }
+        Ok(state)
     }
 
     fn files(&self, state: &ScoreState) -> Files {
-        Files::from([(STATE.to_owned(), serde_json::to_vec(state).expect("finite numbers"))])
+        let mut files = Files::from([(STATE.to_owned(), serde_json::to_vec(state).expect("finite numbers"))]);
+        if let Some(perceptron) = &state.perceptron {
+            let own = perceptron.to_files().into_iter();
+            files.extend(own.map(|(name, content)| (format!("{PERCEPTRON}{name}"), content)));
+        }
+        files
     }
 
     fn step(&self, state: &ScoreState) -> u64 {
@@ -705,7 +793,7 @@ impl Method for MongeAmpereScore {
         let best = state.iterates.best.as_ref();
         let is_stuck =
             self.config.patience.zip(best).is_some_and(|(patience, best)| state.step >= best.stage + patience);
-        state.step >= self.config.stages || is_stuck
+        state.step >= self.config.stages || is_stuck || state.stack.as_ref().is_some_and(|stack| stack.is_over)
     }
 
     fn train(&self, state: &mut ScoreState, observe: &mut Observe<ScoreState>) -> Result<(), TrainingError> {

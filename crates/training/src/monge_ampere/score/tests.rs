@@ -111,6 +111,104 @@ fn between_gaussians_every_stage_is_the_oracle() {
     }
 }
 
+fn composed(field: FieldConfig, every: usize) -> Form {
+    Form::Composed(ComposedConfig { field, every, tolerance: 0.2 })
+}
+
+#[test]
+fn composed_stages_between_gaussians_are_the_oracle() {
+    let (mean, covariance) = (array![0.6, -0.3], array![[1.3, 0.4], [0.4, 0.7]]);
+    let rows = covariance.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>();
+    let target = Arc::new(Gaussian::new(mean.to_vec(), rows).unwrap());
+    let inverse = array![[0.7, -0.4], [-0.4, 1.3]] / (1.3 * 0.7 - 0.16);
+    let eta = 0.15;
+    for every in 1..=4 {
+        let config = MongeAmpereScoreConfig {
+            step_size: StepSize::Constant { value: eta },
+            clip: 1e6,
+            penalty: 0.0,
+            form: composed(FieldConfig::Quadratic, every),
+            stages: 40,
+            batch: 256,
+            patience: None,
+            ..plain(Family::Quadratic)
+        };
+        let method = method(config, target.clone(), 0);
+        let mut state = method.start().unwrap();
+        let (mut a, mut b) = (Array2::<f64>::eye(2), Array1::<f64>::zeros(2));
+        for stage in 0..40 {
+            let next = &a + &((Array2::<f64>::eye(2) - a.dot(&inverse.dot(&a))) * eta);
+            b = &b - &(a.dot(&inverse.dot(&(&b - &mean))) * eta);
+            a = next;
+            go_on(&method, &mut state, 1);
+            let theta = &state.iterates.last;
+            for (k, (i, j)) in entries(2).enumerate() {
+                assert!((theta[2 + k] - a[[i, j]]).abs() < 1e-8, "{every} {stage}: {theta:?} against {a}");
+            }
+            assert!((0..2).all(|i| (theta[i] - b[i]).abs() < 1e-8), "{every} {stage}: {theta:?} against {b}");
+        }
+        assert!((a.dot(&a) - &covariance).iter().all(|x| x.abs() < 0.02));
+    }
+}
+
+#[test]
+fn composed_stages_are_resumed_anywhere_with_the_same_bits() {
+    let target = Arc::new(ExpressionConfig::new(2, "-(x0^2 - 1)^2/2 - (x1 - x0^2/2)^2").build().unwrap());
+    let perceptron = PerceptronConfig { width: 8, steps: 5, batch: 32, ..Default::default() };
+    let sliced = ScoreConfig::Sliced { probes: 2, features: config::few_knots() };
+    for (field, score) in
+        [(FieldConfig::default(), ScoreConfig::default()), (FieldConfig::Perceptron(perceptron), sliced)]
+    {
+        let form = Form::Composed(ComposedConfig { field, every: 3, tolerance: 1e9 });
+        let config =
+            MongeAmpereScoreConfig { form, score, stages: 8, batch: 128, held_out: 128, ..plain(Family::default()) };
+        let method = method(config, target.clone(), 3);
+        let whole = method.files(&end(&method));
+        for stop in [1, 3, 5] {
+            let mut state = method.start().unwrap();
+            go_on(&method, &mut state, stop);
+            let mut resumed = method.resume(&method.files(&state)).unwrap();
+            go_on(&method, &mut resumed, u64::MAX / 2);
+            assert!(method.files(&resumed) == whole, "at {stop}");
+        }
+        assert!(ScoreState::from_files(&whole).unwrap().verdict().is_some());
+    }
+}
+
+#[test]
+fn composed_stages_reach_what_fitted_ones_do() {
+    // z = (x0, x1 - x0²/2) is normal with deviations 1 and .7: Z = 2π · .7.
+    let target = Arc::new(ExpressionConfig::new(2, "-x0^2/2 - (x1 - x0^2/2)^2/0.98").build().unwrap());
+    let exact = (std::f64::consts::TAU * 0.7).ln();
+    let perceptron = PerceptronConfig { learning_rate: 3e-3, ..Default::default() };
+    let sliced = ScoreConfig::Sliced { probes: 2, features: config::few_knots() };
+    let denoising = ScoreConfig::Denoising { sigmas: vec![0.2, 0.4], features: config::few_knots() };
+    for (field, score) in [
+        (FieldConfig::default(), ScoreConfig::default()),
+        (FieldConfig::default(), denoising),
+        (FieldConfig::Perceptron(perceptron), ScoreConfig::default()),
+        (FieldConfig::Perceptron(perceptron), sliced),
+    ] {
+        let form = composed(field, 2);
+        let config =
+            MongeAmpereScoreConfig { form, score: score.clone(), stages: 25, batch: 1024, ..Default::default() };
+        let method = method(config, target.clone(), 1);
+        let state = end(&method);
+        let (found, share) = log_z(&method, &state, 20_000);
+        assert!((found.value - exact).abs() < 5.0 * found.std_error && found.std_error < 0.02, "{found:?}");
+        assert!(state.verdict().unwrap().is_kept && share > 0.5, "{field:?} {score:?}: {share}");
+    }
+}
+
+#[test]
+fn a_stack_that_its_family_cannot_follow_ends_the_flow() {
+    let target = Arc::new(ExpressionConfig::new(2, "-x0^2/2 - (x1 - x0^2/2)^2/0.98").build().unwrap());
+    let form = Form::Composed(ComposedConfig { tolerance: 1e-3, ..Default::default() });
+    let method = method(MongeAmpereScoreConfig { form, batch: 256, ..plain(Family::Quadratic) }, target, 1);
+    let state = end(&method);
+    assert!(state.step < 10 && state.verdict().is_some(), "{}", state.step);
+}
+
 #[test]
 fn a_flow_that_is_resumed_anywhere_ends_with_the_same_bits() {
     let target = Arc::new(ExpressionConfig::new(2, "-(x0^2 - 1)^2/2 - (x1 - x0^2/2)^2").build().unwrap());
@@ -196,6 +294,14 @@ fn choices_that_do_not_go_together_are_refused() {
     let down = TemperaturesConfig::Fixed { temperatures: vec![0.5, 0.2] };
     let error = refused(MongeAmpereScoreConfig { annealing: down, ..plain(Family::default()) });
     assert!(error.contains("`annealing.fixed.temperatures` go down"), "{error}");
+    for (form, what) in [
+        (composed(FieldConfig::Quadratic, 5), "`form.composed.every` is 5"),
+        (composed(FieldConfig::Quadratic, 2), "stages that are composed are mirror steps"),
+    ] {
+        let update = Update::ReverseKl;
+        let error = refused(MongeAmpereScoreConfig { form, update, ..plain(Family::default()) });
+        assert!(error.contains(what), "{error}");
+    }
     let error =
         refused(MongeAmpereScoreConfig { annealing: TemperaturesConfig::Particles, ..plain(Family::default()) });
     assert!(error.contains("the reference has none"), "{error}");
