@@ -38,6 +38,9 @@ impl Interval {
     }
 }
 
+/// More than this share of points next to a bound is mass that is lost.
+const MOST_AT_BOUND: f64 = 0.001;
+
 /// A box with sides that may be infinite, and the map `x = T(u)` from Rᵈ onto it, coordinate by coordinate.
 ///
 /// No x is the bound itself: what lies nearer than the next number is moved there. A density with much of its mass so near (a Gamma of
@@ -112,9 +115,8 @@ impl Support {
         columns.fold(zero, |sum, outside| sum.mask_fill(outside, f64::NEG_INFINITY)).squeeze_dim(1)
     }
 
-    /// How many rows of the line, `[n, d]`, each coordinate maps to the number next to a bound.
-    pub fn at_bound(&self, u: &Tensor<2>) -> Vec<usize> {
-        let x = self.from_line(u.clone());
+    /// In how many rows of points, `[n, d]`, each coordinate is the number next to a bound.
+    pub fn at_bound(&self, x: &Tensor<2>) -> Vec<usize> {
         let count = |outside: Tensor<2, Bool>| outside.int().sum().into_scalar::<i64>() as usize;
         let of = |(j, interval): (usize, &Interval)| {
             let x = x.clone().narrow(1, j, 1);
@@ -126,6 +128,20 @@ impl Support {
             }
         };
         self.intervals.iter().enumerate().map(of).collect()
+    }
+
+    /// What speaks against an integral over points, `[n, d]`, in words: many of them are next to a bound, beyond which numbers cannot tell how much
+    /// there is.
+    pub fn lost_mass(&self, x: &Tensor<2>, whose: &str) -> Option<String> {
+        let n = x.dims()[0];
+        let (j, count) = self.at_bound(x).into_iter().enumerate().max_by_key(|(_, count)| *count)?;
+        let percent = 100.0 * count as f64 / n as f64;
+        (count as f64 > MOST_AT_BOUND * n as f64).then(|| {
+            format!(
+                "{percent:.1} % of the {whose} lie nearer to the bound of x{j} than numbers can: log Z lacks mass there. Write the density in \
+                 the logarithm of the distance from the bound"
+            )
+        })
     }
 
     fn mapped(&self, u: Tensor<2>) -> Mapped {

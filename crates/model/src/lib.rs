@@ -33,7 +33,7 @@ mod score_network;
 mod trained_sampler;
 
 pub use activation::Activation;
-pub use correction::{Corrected, Correction};
+pub use correction::{Corrected, Correction, LEAST_DRAWS};
 pub use diffusion_sampler::{DiffusionPlan, DiffusionSampler};
 pub use exact_sampler::ExactSampler;
 pub use frame::Frame;

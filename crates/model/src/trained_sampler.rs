@@ -130,6 +130,15 @@ pub trait TransportMap: Send + Sync {
     /// An image that is not finite.
     fn transport(&self, y: &Points) -> Result<(Points, Vec<f64>), SamplerError>;
 
+    /// The same where coordinates that are bounded still run over the line, as far as their images go beyond what numbers tell apart.
+    ///
+    /// # Errors
+    ///
+    /// An image that is not finite.
+    fn transport_to_line(&self, y: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
+        self.transport(y)
+    }
+
     /// `T⁻¹(x)` and `log |det ∇T⁻¹(x)|`, x `[n, d]`.
     ///
     /// # Errors

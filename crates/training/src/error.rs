@@ -108,7 +108,7 @@ pub enum TrainingError {
     /// A density that cannot be followed from where it starts.
     #[error(
         "the {what} of the target is {value} at the point {point}; a log-density is finite, or -inf where there is no mass, with a finite \
-         gradient where it is finite. Look at the formula there, move `start`, or give a bounded coordinate its `support`"
+         gradient where it is finite. Look at the formula there, start elsewhere, or give a bounded coordinate its `support`"
     )]
     Density {
         /// "log-density" or "score".

@@ -340,7 +340,7 @@ fn of_density(
         let both = LogDensities {
             log_p: &target.unnormalized(samples)?,
             log_q: &at_samples.values,
-            at_target: Some((&log_p, &log_q)),
+            at_target: (log_p.len() > 1).then_some((&log_p[..], &log_q[..])),
             log_normalizer: target.density.log_normalizer(),
         };
         let mut both = both.reports()?;

@@ -81,6 +81,14 @@ pub fn importance(
         let note = "on particles that the map was not fitted to";
         metrics.entry(name.to_owned()).and_modify(|report| *report = report.clone().with_note(note));
     }
+    if let Some(support) = run.sampler.map().and_then(|map| map.frame()?.support.as_ref()) {
+        let x = to_tensor(&standardization.apply(&draws), DType::F64, &Device::flex());
+        if let Some(doubt) = support.lost_mass(&x, "draws") {
+            metrics
+                .entry("log_z".to_owned())
+                .and_modify(|report| *report = report.clone().with_note(doubt.replace(": ", ", ")));
+        }
+    }
     if witnesses.is_kept == Some(false) {
         let note = "the map was no better than its reference, which is the law of the run";
         metrics.entry("elbo".to_owned()).and_modify(|report| *report = report.clone().with_note(note));

@@ -1,8 +1,9 @@
 //! `train sample`: draws samples from a trained run.
 
 use brenier_measure::data::write::{Format, PointWriter};
-use brenier_model::Corrected;
+use brenier_model::{Corrected, LEAST_DRAWS};
 use serde_json::json;
+use tracing::warn;
 
 use crate::arguments::SampleArguments;
 use crate::error::{Error, Exit};
@@ -45,7 +46,11 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
                 "leave it out, or train the method `monge_ampere_score`; particles are exact in the limit as they are",
             ));
         }
-        Some(Some(corrected)) => Some(corrected?),
+        Some(Some(corrected)) => {
+            let corrected = corrected?;
+            warn_of(&corrected, arguments.count);
+            Some(corrected)
+        }
     };
     let mut progress = Progress::new(arguments.count, 0, "sampling", context.quiet);
     match (format, &corrected) {
@@ -85,6 +90,7 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
         summary["distinct"] = json!(corrected.distinct);
         summary["ess"] = json!(corrected.ess);
         summary["acceptance"] = json!(corrected.acceptance);
+        summary["unweighed"] = json!(corrected.unweighed);
     }
     if arguments.json {
         say(&format!("{summary}\n"))?;
@@ -99,4 +105,21 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
         say(&format!("{} samples of dimension {} in {out}{how}\n", arguments.count, data.dim))?;
     }
     Ok(Exit::Done)
+}
+
+/// Fewer effective draws than this are too few to stand for a density.
+const FEW: f64 = 100.0;
+
+/// What the numbers of a correction say against its points.
+fn warn_of(corrected: &Corrected, count: u64) {
+    let effective = corrected.ess * count.max(LEAST_DRAWS) as f64;
+    if effective < FEW {
+        warn!(
+            "the draws of the map are worth about {effective:.0} of the density: the points are copies of few, and their moves do not undo that. Train \
+             longer, or take a reference that is nearer (`particles`)"
+        );
+    }
+    if corrected.unweighed > 0 {
+        warn!("{} of the draws had no number for a weight, and were left out", corrected.unweighed);
+    }
 }

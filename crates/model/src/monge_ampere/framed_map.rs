@@ -50,6 +50,12 @@ impl<M: PushForward> TransportMap for FramedMap<M> {
         Ok((x, log_dets.iter().zip(stretched).map(|(a, b)| a + b).collect()))
     }
 
+    fn transport_to_line(&self, y: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
+        let (z, log_dets) = self.inner.transport(y)?;
+        let (coordinates, stretched) = (&self.frame.coordinates, -self.frame.coordinates.log_det());
+        Ok((coordinates.undo(&z), log_dets.iter().map(|log_det| log_det + stretched).collect()))
+    }
+
     fn inverse(&self, x: &Points) -> Result<(Points, Vec<f64>), SamplerError> {
         let (z, stretched) = self.frame.enter(x);
         let outside: Vec<usize> = (0..z.nrows()).filter(|&row| z.row(row).iter().any(|z| !z.is_finite())).collect();
@@ -90,6 +96,12 @@ mod tests {
         assert!((&back - &y).iter().all(|e| e.abs() < 1e-8), "{back}");
         assert!(log_dets.iter().zip(&log_dets_back).all(|(a, b)| (a + b).abs() < 1e-8));
         assert_eq!(map.to_data(&y).points, x);
+        let (u, to_line) = map.transport_to_line(&y).unwrap();
+        let (same, stretched) = map.frame.leave(&map.frame.coordinates.apply(&u));
+        let back = map.frame.coordinates.log_det();
+        assert!((&same - &x).iter().all(|e| e.abs() < 1e-12));
+        let whole = to_line.iter().zip(&stretched).map(|(a, b)| a + b + back);
+        assert!(whole.zip(&log_dets).all(|(a, b)| (a - b).abs() < 1e-10));
         // log ρ(x) = log g(y) - log |det ∂x/∂y|.
         for (row, value) in map.log_density(&x).into_iter().enumerate() {
             let of_reference = -y.row(row).dot(&y.row(row)) / 2.0 - std::f64::consts::TAU.ln();

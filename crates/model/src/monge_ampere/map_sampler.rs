@@ -40,6 +40,11 @@ impl MapSampler {
         Self { correction: Some(correction), ..self }
     }
 
+    /// `-g(y) - log |det ∇T(y)|`.
+    fn log_law(&self, y: &Points, log_dets: &[f64]) -> Vec<f64> {
+        log_density(self.reference.as_ref(), y).iter().zip(log_dets).map(|(g, log_det)| g - log_det).collect()
+    }
+
     fn draws(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Points, SamplerError> {
         if !go_on() {
             return Err(SamplerError::Interrupted);
@@ -80,8 +85,11 @@ impl TrainedSampler for MapSampler {
 
     fn corrected(&self, seed: u64, count: u64, go_on: &dyn Fn() -> bool) -> Option<Result<Corrected, SamplerError>> {
         let correction = self.correction.as_ref()?;
-        let drawn = self.sample_with_log_density(seed, 0..count.max(LEAST_DRAWS), go_on);
-        Some(drawn.and_then(|(draws, log_q)| correction.apply(&draws, &log_q, count as usize, seed, go_on)))
+        let drawn = self.draws(seed, 0..count.max(LEAST_DRAWS), go_on).and_then(|y| {
+            let (u, log_dets) = self.map.transport_to_line(&y)?;
+            Ok((u, self.log_law(&y, &log_dets)))
+        });
+        Some(drawn.and_then(|(u, log_q)| correction.apply(&u, &log_q, count as usize, seed, go_on)))
     }
 
     /// `log ρ(T(y)) = -g(y) - log |det ∇T(y)|`: no inversion.
@@ -93,8 +101,7 @@ impl TrainedSampler for MapSampler {
     ) -> Result<(Points, Vec<f64>), SamplerError> {
         let y = self.draws(seed, indices, go_on)?;
         let (x, log_dets) = self.map.transport(&y)?;
-        let log_g = log_density(self.reference.as_ref(), &y);
-        Ok((x, log_g.iter().zip(log_dets).map(|(g, log_det)| g - log_det).collect()))
+        Ok((x, self.log_law(&y, &log_dets)))
     }
 
     fn settings(&self) -> Facts {

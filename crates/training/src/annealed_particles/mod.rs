@@ -110,9 +110,6 @@ pub const FEWEST_ANCESTORS: usize = 10;
 /// Moves that are accepted more rarely leave the particles where resampling put them.
 const LEAST_ACCEPTANCE: f64 = 0.01;
 
-/// A larger share of the particles beside a bound than this is mass that numbers cannot hold.
-const MOST_AT_BOUND: f64 = 0.01;
-
 /// Wider than so many times the start the particles have no business to be.
 const MOST_SPREAD: f64 = 1e3;
 
@@ -385,16 +382,8 @@ impl AnnealedParticles {
             ));
         }
         if let Some(support) = &self.support {
-            let counts = support.at_bound(&to_tensor(&state.particles, self.dtype, &self.device));
-            if let Some((j, count)) = counts.into_iter().enumerate().max_by_key(|(_, count)| *count)
-                && count as f64 > MOST_AT_BOUND * n as f64
-            {
-                let percent = 100.0 * count as f64 / n as f64;
-                doubts.push(format!(
-                    "{percent:.0} % of the particles lie nearer to the bound of x{j} than numbers can: log Z lacks mass there. Write the \
-                     density in the logarithm of the distance from the bound"
-                ));
-            }
+            let x = support.from_line(to_tensor(&state.particles, self.dtype, &self.device));
+            doubts.extend(support.lost_mass(&x, "particles"));
         }
         doubts
     }

@@ -239,7 +239,7 @@ fn what_makes_an_answer_doubtful_is_said() {
     for said in [
         "descend from 1 of 256 starts",
         "0.10 % of the last moves",
-        "100 % of the particles lie nearer to the bound of x0",
+        "100.0 % of the particles lie nearer to the bound of x0",
     ] {
         assert!(doubts.contains(said), "{doubts}");
     }

@@ -133,6 +133,16 @@ pub enum Family {
     Ridges(RidgesConfig),
 }
 
+impl Family {
+    /// Its ridges, where it has some.
+    pub(super) fn ridges(&self) -> Option<&RidgesConfig> {
+        match self {
+            Self::Quadratic => None,
+            Self::Ridges(ridges) => Some(ridges),
+        }
+    }
+}
+
 impl Default for Family {
     fn default() -> Self {
         Self::Ridges(few_knots())
@@ -190,7 +200,25 @@ impl Default for FieldConfig {
     }
 }
 
+impl Form {
+    /// The family of the fields, where stages are composed.
+    pub(super) fn field(&self) -> Option<&FieldConfig> {
+        match self {
+            Self::Fitted => None,
+            Self::Composed(config) => Some(&config.field),
+        }
+    }
+}
+
 impl FieldConfig {
+    /// The choice of its ridges, where it has some.
+    pub(super) fn features(&self) -> Option<&RidgesConfig> {
+        match self {
+            Self::Ridges(ridges) => Some(ridges),
+            Self::Quadratic | Self::Perceptron(_) => None,
+        }
+    }
+
     /// The ridges of a field at points; none of a quadratic.
     pub(super) fn ridges(&self, x: &Points, seed: u64) -> Ridges {
         match self {

@@ -81,6 +81,14 @@ impl ScoreConfig {
         })
     }
 
+    /// The family of the estimate; `None` for the exact score.
+    pub(super) fn features(&self) -> Option<&RidgesConfig> {
+        match self {
+            Self::ChangeOfVariables => None,
+            Self::Sliced { features, .. } | Self::Denoising { features, .. } => Some(features),
+        }
+    }
+
     /// The estimator from points alone; `None` for the exact score.
     pub(super) fn estimator(&self) -> Option<Box<dyn ScoreEstimator>> {
         match self {

@@ -32,7 +32,9 @@ mod tests;
 use std::sync::Arc;
 
 use brenier_measure::data::Standardization;
-use brenier_measure::{Estimate, GaussianMixture, ImportanceWeights, Measure, Points, Purpose, Stream, Support};
+use brenier_measure::{
+    Estimate, GaussianMixture, ImportanceWeights, Measure, Points, Purpose, Stream, Support, to_tensor,
+};
 use brenier_model::monge_ampere::{
     Conjugate, FramedMap, Inversion, Jet, MapSampler, Mlp, PrimalMap, PushForward, RidgedQuadratic, Ridges,
 };
@@ -281,14 +283,21 @@ impl MongeAmpereScore {
                 cure: "take a target of at most 98, or the method `annealed_particles`",
             });
         }
-        let coefficients = most_coefficients(&config.family, d);
-        if coefficients > MOST_COEFFICIENTS {
-            return Err(TrainingError::Choice {
-                what: format!(
-                    "the family has up to {coefficients} coefficients, and at most {MOST_COEFFICIENTS} are taken"
-                ),
-                cure: "lower `family.ridges.directions` or `family.ridges.knots`, or take the family `quadratic`",
-            });
+        let families = [
+            ("family.ridges", Some(&config.family).and_then(Family::ridges)),
+            ("score.*.features", config.score.features()),
+            ("form.composed.field.ridges", config.form.field().and_then(FieldConfig::features)),
+        ];
+        for (key, ridges) in families {
+            let coefficients = ridges.map_or(0, |ridges| most_coefficients(&Family::Ridges(*ridges), d));
+            if coefficients > MOST_COEFFICIENTS {
+                return Err(TrainingError::Choice {
+                    what: format!(
+                        "`{key}` has up to {coefficients} coefficients, and at most {MOST_COEFFICIENTS} are taken"
+                    ),
+                    cure: "lower its `directions` or its `knots`",
+                });
+            }
         }
         Ok(Self { config, target, support, seed, device: device.clone(), go_on: || true })
     }
@@ -601,7 +610,12 @@ impl MongeAmpereScore {
         let is_kept = elbo_gain.value > LEAST_GAIN
             && eubo_gain.is_none_or(|gain| gain.value > -gain.std_error.max(0.0) && gain.value.is_finite());
         let (elbo_gain, eubo_gain) = (elbo_gain.value, eubo_gain.map(|gain| gain.value));
-        if !is_kept {
+        if elbo_gain.is_nan() || elbo_gain == f64::NEG_INFINITY {
+            warn!(
+                "the ELBO of the map is not finite: the density is zero, or no number, at draws of it. The law of the run is the reference; give \
+                 bounded coordinates their `support`"
+            );
+        } else if !is_kept {
             warn!(
                 "the map is no better than its reference (ELBO {elbo_gain:+.4}{} nats): the law of the run is the reference",
                 eubo_gain.map_or(String::new(), |gain| format!(", EUBO {:+.4}", -gain))
@@ -611,6 +625,13 @@ impl MongeAmpereScore {
                 "the map raises the ELBO by {elbo_gain:.4} nats{}",
                 eubo_gain.map_or(String::new(), |gain| format!(" and lowers the EUBO by {gain:.4}"))
             );
+        }
+        if let Some(support) = &self.support {
+            let kept = if is_kept { psi.jet(&setting.held_out).images } else { setting.held_out.clone() };
+            let line = to_tensor(&state.reference.frame.undo(&kept), setting.target.dtype, &self.device);
+            if let Some(doubt) = support.lost_mass(&support.from_line(line), "draws") {
+                warn!("{doubt}");
+            }
         }
         let at_modes = self.look_for_modes(state, setting);
         let weights = if is_kept { of_map } else { of_reference };
@@ -682,13 +703,19 @@ fn mean_difference(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a - b).sum::<f64>() / a.len() as f64
 }
 
-/// `E (a - b)` with its standard error; NaN where more than one in twenty is not finite, so that a point that was not found decides nothing.
+/// `E a - E b` of log-densities with its standard error. A point that was not found (NaN) decides nothing, and where more than one in twenty was not,
+/// the answer is NaN; so it is where the density is zero at draws of both. Where it is at draws of one alone, that one is infinitely worse.
 fn gain(a: &[f64], b: &[f64]) -> Estimate {
-    let all: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).filter(|gain| gain.is_finite()).collect();
-    if all.len() * 20 < a.len() * 19 {
-        return Estimate { value: f64::NAN, std_error: f64::NAN };
+    let none = |values: &[f64]| values.contains(&f64::NEG_INFINITY);
+    let of = |value: f64| Estimate { value, std_error: 0.0 };
+    match (none(a), none(b)) {
+        (true, true) => return of(f64::NAN),
+        (true, false) => return of(f64::NEG_INFINITY),
+        (false, true) => return of(f64::INFINITY),
+        (false, false) => {}
     }
-    Estimate::mean(all)
+    let all: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).filter(|gain| gain.is_finite()).collect();
+    if all.len() * 20 < a.len() * 19 { of(f64::NAN) } else { Estimate::mean(all) }
 }
 
 /// What speaks against a log Z, in words: another estimate that is far off.

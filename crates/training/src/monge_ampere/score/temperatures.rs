@@ -43,7 +43,8 @@ pub(super) fn next(
     taken: &[f64],
     densities: &Densities,
 ) -> f64 {
-    let half = stages.div_ceil(2).max(1);
+    // The last stage is at the target, and so is the only one.
+    let half = stages.div_ceil(2).min(stages - 1);
     let listed = |list: &[f64]| {
         if stage >= half { 1.0 } else { list.get((stage * list.len() as u64 / half) as usize).copied().unwrap_or(1.0) }
     };
@@ -88,5 +89,8 @@ mod tests {
         assert_eq!([0, 2, 3, 4, 5].map(|stage| at(&fixed, stage)), [0.2, 0.2, 0.6, 0.6, 1.0]);
         assert_eq!([0, 2, 4, 9].map(|stage| at(&TemperaturesConfig::Particles, stage)), [0.0, 0.3, 1.0, 1.0]);
         assert_eq!(at(&TemperaturesConfig::None, 0), 1.0);
+        for config in [adaptive, fixed, TemperaturesConfig::Particles] {
+            assert_eq!(next(&config, 0.0, 0, 1, &[0.0, 0.3, 1.0], &densities), 1.0);
+        }
     }
 }

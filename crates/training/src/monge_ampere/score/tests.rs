@@ -285,6 +285,19 @@ fn a_map_that_is_no_better_than_its_reference_is_not_kept() {
 }
 
 #[test]
+fn a_gain_knows_what_is_infinite_and_what_was_not_found() {
+    let nowhere = f64::NEG_INFINITY;
+    assert!(gain(&[0.0, nowhere], &[0.0, nowhere]).value.is_nan());
+    assert_eq!(gain(&[0.0, nowhere], &[0.0, -1.0]).value, nowhere);
+    assert_eq!(gain(&[0.0, 0.0], &[0.0, nowhere]).value, f64::INFINITY);
+    let mut found = vec![1.0; 100];
+    found[..5].fill(f64::NAN);
+    assert_eq!(gain(&found, &[0.0; 100]).value, 1.0);
+    found[5] = f64::NAN;
+    assert!(gain(&found, &[0.0; 100]).value.is_nan());
+}
+
+#[test]
 fn choices_that_do_not_go_together_are_refused() {
     let refused =
         |config| match MongeAmpereScore::new(config, Arc::new(Gaussian::standard(2)), None, 0, &Device::flex()) {
@@ -294,6 +307,12 @@ fn choices_that_do_not_go_together_are_refused() {
     let down = TemperaturesConfig::Fixed { temperatures: vec![0.5, 0.2] };
     let error = refused(MongeAmpereScoreConfig { annealing: down, ..plain(Family::default()) });
     assert!(error.contains("`annealing.fixed.temperatures` go down"), "{error}");
+    let features = RidgesConfig { directions: Some(2000), knots: 100, ..config::few_knots() };
+    let error = refused(MongeAmpereScoreConfig {
+        score: ScoreConfig::Sliced { probes: 1, features },
+        ..plain(Family::Quadratic)
+    });
+    assert!(error.contains("`score.*.features` has up to"), "{error}");
     for (form, what) in [
         (composed(FieldConfig::Quadratic, 5), "`form.composed.every` is 5"),
         (composed(FieldConfig::Quadratic, 2), "stages that are composed are mirror steps"),
