@@ -43,6 +43,7 @@ pub mod sinkhorn;
 pub mod sliced;
 pub mod weighted;
 
+mod apart;
 mod cloud;
 mod cost;
 mod distances;

@@ -135,8 +135,15 @@ pub(crate) fn optimal_transport(a: Cloud, b: Cloud, cost: Cost) -> Result<Line, 
     let mut potentials = Potentials { a: vec![0.0; n], b: vec![0.0; m] };
     a_order.iter().zip(&phi).for_each(|(&i, &value)| potentials.a[i as usize] = value);
     b_order.iter().zip(&psi).for_each(|(&j, &value)| potentials.b[j as usize] = value);
-    let gap = (total - potentials.value()).max(0.0);
+    let gap = couple_slack(n, m, |i, j| (c(i, j) - phi[i] - psi[j]).max(0.0));
     Ok(Line { cost: total, gap, potentials })
+}
+
+/// `Σ π slack` over the monotone coupling: a sum of what is never negative.
+fn couple_slack(n: usize, m: usize, slack: impl Fn(usize, usize) -> f64) -> f64 {
+    let mut total = 0.0;
+    couple_in_order(n, m, |i, j, mass| total += mass * slack(i, j));
+    total
 }
 
 fn ordered(cloud: &Cloud) -> (Vec<u32>, Vec<f64>) {

@@ -155,7 +155,7 @@ fn w2(a: &Points, b: &Points) -> Result<Optimum, EvalError> {
         Ok(transport(x, &places_a.weights, y, &places_b.weights, ground)?)
     })?;
     let potentials = Potentials { a: places_a.spread(&plan.potentials.a), b: places_b.spread(&plan.potentials.b) };
-    Ok(Optimum { cost: plan.cost, gap: plan.gap, potentials, ground })
+    Ok(Optimum::new(plan.cost, plan.gap, plan.rounding, potentials, ground))
 }
 
 /// The distinct points of a cloud.

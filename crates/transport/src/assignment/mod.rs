@@ -25,6 +25,7 @@
 
 mod auction;
 mod columns;
+mod dense;
 mod matrix;
 mod preconditioning;
 mod problem;
@@ -36,10 +37,12 @@ use rayon::prelude::*;
 
 use self::auction::Auction;
 use self::columns::Columns;
+use self::dense::Dense;
 use self::matrix::Matrix;
 use self::problem::Problem;
 use self::shortest_paths::{Completion, Tight};
 use self::tree::Tree;
+use crate::apart::{self, Answer, Sides, Solver};
 use crate::cloud::common_dim;
 use crate::{Cloud, Cost, Potentials, TransportError};
 
@@ -57,6 +60,8 @@ const LEFT_OVER: f64 = 0.45;
 const FINEST: f64 = 1e-9;
 /// From this size on a problem in a tree is solved for means of neighbours first.
 const COARSEN: usize = 512;
+/// The most points that are assigned by shortest paths alone.
+const LARGEST_PLAIN: usize = 4096;
 /// Rows that one task searches.
 const TILE: u32 = 64;
 
@@ -67,8 +72,10 @@ pub struct Assignment {
     pub matches: Vec<u32>,
     /// The mean cost of the pairs: W₁ or W₂².
     pub cost: f64,
-    /// The cost less the value of the duals: no assignment is cheaper by more.
+    /// The cost less the value of the duals: no assignment is cheaper by more, but for rounding.
     pub gap: f64,
+    /// A bound of what rounding may add to the gap.
+    pub rounding: f64,
     /// Optimal potentials, in the same unit.
     pub potentials: Potentials,
 }
@@ -85,19 +92,55 @@ pub fn assign(a: Cloud, b: Cloud, cost: Cost) -> Result<Assignment, TransportErr
     if a.count() != b.count() {
         return Err(TransportError::UnequalSizes { a: a.count(), b: b.count() });
     }
-    let problem = Problem::new(a, b, cost)?;
-    let solution = if problem.scale == 0.0 {
-        problem.of_two_points()
-    } else {
-        match dim {
-            1 => solve_in_tree::<1>(&problem),
-            2 => solve_in_tree::<2>(&problem),
-            3 => solve_in_tree::<3>(&problem),
-            4 => solve_in_tree::<4>(&problem),
-            _ => solve_in_matrix(&problem, dim)?,
-        }
-    };
-    problem.answer(solution)
+    let ones = vec![1; a.count()];
+    let sides = Sides { x: a.values(), supplies: &ones, y: b.values(), demands: &ones, dim, cost };
+    let Answer { entries, cost, gap, rounding, potentials } = apart::solve(sides, &Assignments)?;
+    let mut matches = vec![0; ones.len()];
+    entries.iter().for_each(|&(i, j, _)| matches[i as usize] = j);
+    Ok(Assignment { matches, cost, gap, rounding, potentials })
+}
+
+/// The solvers below, for points of one unit each.
+struct Assignments;
+
+impl Solver for Assignments {
+    fn fast(&self, sides: Sides) -> Result<apart::Solution, TransportError> {
+        let Sides { x, y, dim, cost, .. } = sides;
+        let problem = Problem::new(Cloud::new(x, dim)?, Cloud::new(y, dim)?, cost)?;
+        let solution = if problem.scale == 0.0 {
+            problem.of_two_points()
+        } else {
+            match dim {
+                1 => solve_in_tree::<1>(&problem),
+                2 => solve_in_tree::<2>(&problem),
+                3 => solve_in_tree::<3>(&problem),
+                4 => solve_in_tree::<4>(&problem),
+                _ => solve_in_matrix(&problem, dim)?,
+            }
+        };
+        Ok(problem.answer(solution))
+    }
+
+    /// Shortest paths alone, from duals of zero: an auction takes steps in the unit of all costs, far ones too.
+    fn plain(&self, sides: Sides) -> Option<Result<apart::Solution, TransportError>> {
+        let n = sides.supplies.len();
+        (n <= LARGEST_PLAIN).then(|| {
+            let mut columns = Dense::new(&sides);
+            let mut tight = Tight::new(&least_of_all(&columns));
+            let radius = columns.typical();
+            Arch::new().dispatch(Completion { columns: &mut columns, tight: &mut tight, radius });
+            let a: Vec<f64> = least_of_all(&columns).into_iter().map(|(_, reduced)| reduced).collect();
+            let b: Vec<f64> = (0..n as u32).map(|column| columns.dual(column)).collect();
+            let (mut gap, mut rounding) = (0.0, 0.0);
+            for (i, &j) in tight.columns_of.iter().enumerate() {
+                let (cost, j) = (sides.cost_of(i, j as usize), j as usize);
+                gap += (cost - a[i] - b[j]).max(0.0);
+                rounding += (sides.dim as f64 + 4.0) * f64::EPSILON * (cost + a[i].abs() + b[j].abs());
+            }
+            let entries = tight.columns_of.iter().enumerate().map(|(i, &j)| (i as u32, j, 1)).collect();
+            Ok(apart::Solution { entries, potentials: Potentials { a, b }, gap, rounding })
+        })
+    }
 }
 
 /// What a solver finds: the column of each row, and optimal duals of rows and columns.

@@ -14,8 +14,8 @@ const LARGEST: usize = 512;
 /// The least eigenvalue of a covariance that is inverted, in units of its mean: L has a condition number that rounding forgives.
 const FLOOR: f64 = 1e-3;
 
-/// `(Lx, L⁻¹y)` of centred clouds `[n, d]`; nothing where L would not be finite or there is nothing to gain.
-pub(super) fn precondition(x: &[f64], y: &[f64], dim: usize) -> Option<[Vec<f64>; 2]> {
+/// `(Lx, L⁻¹y)` of centred clouds `[n, d]` and the condition of L; nothing where L would not be finite or there is nothing to gain.
+pub(super) fn precondition(x: &[f64], y: &[f64], dim: usize) -> Option<([Vec<f64>; 2], f64)> {
     if dim > LARGEST {
         return None;
     }
@@ -26,7 +26,9 @@ pub(super) fn precondition(x: &[f64], y: &[f64], dim: usize) -> Option<[Vec<f64>
     let map = &inverse_root * middle * &inverse_root;
     let (stretch, shrink) = (power(&map, 0.5)?, power(&map, -0.5)?);
     let moved = [apply(x, &stretch, dim), apply(y, &shrink, dim)];
-    moved.iter().flatten().all(|value| value.is_finite()).then_some(moved)
+    let size = |matrix: &Mat<f64>| matrix.norm_l2();
+    let condition = size(&stretch) * size(&shrink);
+    moved.iter().flatten().all(|value| value.is_finite()).then_some((moved, condition))
 }
 
 /// The second moments of a centred cloud, every eigenvalue raised by a share of their mean.

@@ -1,17 +1,15 @@
 //! An assignment problem in the coordinates where it is solved, and the way back.
 
-use super::{Assignment, Solution, preconditioning};
+use super::{Solution, preconditioning};
+use crate::apart;
 use crate::cloud::unit;
 use crate::distances::squared_distance;
 use crate::{Cloud, Cost, Potentials, TransportError};
 
 /// Two clouds of the same size, moved and scaled to where they are matched.
-pub(super) struct Problem<'a> {
-    clouds: [Cloud<'a>; 2],
+pub(super) struct Problem {
     pub cost: Cost,
     dim: usize,
-    /// The largest coordinate as it was given.
-    largest: f64,
     /// The length that is one: a power of two, so that scaling rounds nothing.
     unit: f64,
     /// The clouds in that unit: for the squared distance each less its mean, else both less the mean of the second.
@@ -22,12 +20,14 @@ pub(super) struct Problem<'a> {
     pub x: Vec<f64>,
     /// Those of the second cloud.
     pub y: Vec<f64>,
+    /// The condition of the map by which they were moved.
+    condition: f64,
     /// About the mean cost, without what the distance of the means costs any assignment.
     pub scale: f64,
 }
 
-impl<'a> Problem<'a> {
-    pub fn new(a: Cloud<'a>, b: Cloud<'a>, cost: Cost) -> Result<Self, TransportError> {
+impl Problem {
+    pub fn new(a: Cloud, b: Cloud, cost: Cost) -> Result<Self, TransportError> {
         let dim = a.dim();
         let [a_mean, b_mean] = [&a, &b].map(mean);
         let own = [less(&a, &a_mean), less(&b, &b_mean)];
@@ -40,10 +40,17 @@ impl<'a> Problem<'a> {
         if !own.iter().flatten().chain(&shift).all(|x| x.is_finite()) {
             return Err(TransportError::TooLarge { largest: raw });
         }
-        let (centred, moved, scale);
+        let (centred, moved, scale, mut condition);
+        condition = 1.0;
         match cost {
             Cost::SquaredDistance => {
-                moved = preconditioning::precondition(&own[0], &own[1], dim).unwrap_or_else(|| own.clone());
+                moved = match preconditioning::precondition(&own[0], &own[1], dim) {
+                    Some((moved, of_map)) => {
+                        condition = of_map;
+                        moved
+                    }
+                    None => own.clone(),
+                };
                 scale = moved.iter().flatten().map(|x| x * x).sum::<f64>() / a.count() as f64;
                 centred = own;
             }
@@ -56,7 +63,7 @@ impl<'a> Problem<'a> {
             }
         }
         let [x, y] = moved;
-        Ok(Self { clouds: [a, b], cost, dim, largest: raw, unit, centred, shift, x, y, scale })
+        Ok(Self { cost, dim, unit, centred, shift, x, y, condition, scale })
     }
 
     /// Duals of the columns to begin with.
@@ -80,42 +87,52 @@ impl<'a> Problem<'a> {
     }
 
     /// The answer in the coordinates of the clouds.
-    ///
-    /// # Errors
-    ///
-    /// A cost that overflows.
-    pub fn answer(&self, solution: Solution) -> Result<Assignment, TransportError> {
+    pub fn answer(&self, solution: Solution) -> apart::Solution {
         let Solution { matches, row_duals: mut phi, column_duals: mut psi } = solution;
-        let (dim, n) = (self.dim, matches.len() as f64);
-        let mean_cost = |x: &[f64], y: &[f64]| -> f64 {
-            let pairs = x.chunks_exact(dim).zip(matches.iter().map(|&j| &y[j as usize * dim..(j as usize + 1) * dim]));
-            pairs.map(|(x, y)| self.cost.of_squared(squared_distance(x, y))).sum::<f64>() / n
+        let point = |values: &[f64], at: usize| values[at * self.dim..(at + 1) * self.dim].to_vec();
+        // Σ (c - φ - ψ), a sum of what is never negative: it does not cancel.
+        let slack = |(i, &j): (usize, &u32)| {
+            let squared = squared_distance(&point(&self.x, i), &point(&self.y, j as usize));
+            (self.cost.of_squared(squared) - phi[i] - psi[j as usize]).max(0.0)
         };
-        let dual = phi.iter().sum::<f64>() / n + psi.iter().sum::<f64>() / n;
-        let mut gap = (mean_cost(&self.x, &self.y) - dual).max(0.0);
-        // From the clouds as they are: to add up what centring took apart would round where the means are far apart.
-        let in_unit = |cloud: &Cloud| -> Vec<f64> { cloud.values().iter().map(|x| x / self.unit).collect() };
-        let mut cost = mean_cost(&in_unit(&self.clouds[0]), &in_unit(&self.clouds[1]));
+        let mut gap: f64 = matches.iter().enumerate().map(slack).sum();
+        let mut rounding = self.rounding();
         let mut unit = self.unit;
         if self.cost == Cost::SquaredDistance {
             unit *= self.unit;
-            // |x - y|² = |x'|² + |y'|² - 2x'·y' + what depends on one point alone.
             let distance = square(&self.shift);
+            // |x - y|² = |x'|² + |y'|² - 2x'·y' + what depends on one point alone.
             let along = |point: &[f64]| 2.0 * self.shift.iter().zip(point).map(|(shift, x)| shift * x).sum::<f64>();
-            for (phi, (x, moved)) in phi.iter_mut().zip(self.centred[0].chunks_exact(dim).zip(self.x.chunks_exact(dim)))
+            for (phi, (x, moved)) in
+                phi.iter_mut().zip(self.centred[0].chunks_exact(self.dim).zip(self.x.chunks_exact(self.dim)))
             {
                 *phi += square(x) - square(moved) + along(x) + distance;
             }
-            for (psi, (y, moved)) in psi.iter_mut().zip(self.centred[1].chunks_exact(dim).zip(self.y.chunks_exact(dim)))
+            for (psi, (y, moved)) in
+                psi.iter_mut().zip(self.centred[1].chunks_exact(self.dim).zip(self.y.chunks_exact(self.dim)))
             {
                 *psi += square(y) - square(moved) - along(y);
             }
         }
-        phi.iter_mut().chain(&mut psi).chain([&mut cost, &mut gap]).for_each(|value| *value *= unit);
-        if !cost.is_finite() {
-            return Err(TransportError::TooLarge { largest: self.largest });
+        phi.iter_mut().chain(&mut psi).chain([&mut gap, &mut rounding]).for_each(|value| *value *= unit);
+        let entries = matches.iter().enumerate().map(|(i, &j)| (i as u32, j, 1)).collect();
+        apart::Solution { entries, potentials: Potentials { a: phi, b: psi }, gap, rounding }
+    }
+
+    /// By how much the sum of the costs of any assignment may differ from that of the points as they are given, up to what is the same for all, twice
+    /// over: once for the assignment that was found, once for the best.
+    ///
+    /// A coordinate is rounded when it is moved, `Lx·L⁻¹y` is `x·y` up to rounding by the condition of L, and a sum of d squares once a term.
+    fn rounding(&self) -> f64 {
+        let sum = |of: fn(&[f64]) -> f64| -> f64 {
+            let of_points = |points: &[f64]| -> f64 { points.chunks_exact(self.dim).map(of).sum() };
+            of_points(&self.x) + of_points(&self.y)
+        };
+        let d = self.dim as f64;
+        match self.cost {
+            Cost::SquaredDistance => 4.0 * f64::EPSILON * (d + 2.0) * (1.0 + self.condition) * sum(square),
+            Cost::Distance => 4.0 * f64::EPSILON * (d + 2.0) * sum(length),
         }
-        Ok(Assignment { matches, cost, gap, potentials: Potentials { a: phi, b: psi } })
     }
 }
 

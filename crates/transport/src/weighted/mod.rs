@@ -20,6 +20,7 @@ mod order;
 mod search;
 mod simplex;
 
+use crate::apart::{self, Answer, Sides, Solution, Solver};
 use crate::cloud::common_dim;
 use crate::{Cloud, Cost, Potentials, TransportError};
 
@@ -27,6 +28,9 @@ use costs::Costs;
 use optimum::{optimum, transform};
 use order::spatial;
 use search::{Duals, Search};
+
+/// The most pairs of points that are solved for once more.
+const LARGEST_PLAIN: usize = 1 << 22;
 
 /// Units into which the mass of weighted points is divided.
 const UNITS: i64 = 1 << 60;
@@ -49,8 +53,10 @@ pub struct Plan {
     pub entries: Vec<Entry>,
     /// `Σ π_ij c(x_i, y_j)`.
     pub cost: f64,
-    /// The cost of the plan less the dual value of the potentials, at least 0: no plan costs less than `cost - gap`.
+    /// The cost of the plan less the dual value of the potentials, at least 0: no plan costs less than `cost - gap`, but for rounding.
     pub gap: f64,
+    /// A bound of what rounding may add to the gap.
+    pub rounding: f64,
     /// Potentials, feasible for every pair of points, those without mass included.
     pub potentials: Potentials,
 }
@@ -118,10 +124,11 @@ fn moved(cloud: Cloud, order: &[u32], centre: &[f64]) -> Vec<f64> {
     order.iter().flat_map(|&i| points[i as usize].iter().zip(centre).map(|(x, centre)| x - centre)).collect()
 }
 
-/// The mean of the points under their masses.
-fn mean(cloud: Cloud, units: &[i64], total: f64) -> Vec<f64> {
-    let mut mean = vec![0.0; cloud.dim()];
-    for (point, &units) in cloud.points().zip(units) {
+/// The mean of points `[n, d]` under their masses.
+fn mean(values: &[f64], units: &[i64], dim: usize) -> Vec<f64> {
+    let total = units.iter().sum::<i64>() as f64;
+    let mut mean = vec![0.0; dim];
+    for (point, &units) in values.chunks_exact(dim).zip(units) {
         for (mean, x) in mean.iter_mut().zip(point) {
             *mean += units as f64 / total * x;
         }
@@ -129,78 +136,125 @@ fn mean(cloud: Cloud, units: &[i64], total: f64) -> Vec<f64> {
     mean
 }
 
-/// Solves in a unit near the coordinates, a power of two that rounds nothing: no square overflows or vanishes.
+/// Points that carry mass are solved for; the potentials of the others are what every pair allows.
 fn solve(a: Cloud, supplies: &[i64], b: Cloud, demands: &[i64], cost: Cost) -> Result<Plan, TransportError> {
     let dim = common_dim(&a, &b)?;
-    let largest = a.values().iter().chain(b.values()).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    let massive = |units: &[i64]| -> Vec<u32> { (0..units.len() as u32).filter(|&i| units[i as usize] > 0).collect() };
+    let (sources, sinks) = (massive(supplies), massive(demands));
+    let chosen = |units: &[i64], order: &[u32]| -> Vec<i64> { order.iter().map(|&i| units[i as usize]).collect() };
+    let (of_sources, of_sinks) = (chosen(supplies, &sources), chosen(demands, &sinks));
+    let origin = vec![0.0; dim];
+    let (x, y) = (moved(a, &sources, &origin), moved(b, &sinks, &origin));
+    let sides = Sides { x: &x, supplies: &of_sources, y: &y, demands: &of_sinks, dim, cost };
+    let Answer { entries, cost: paid, gap, rounding, potentials } = apart::solve(sides, &Plans)?;
+    let total = of_sources.iter().sum::<i64>() as f64;
+    let entry = |&(i, j, units): &(u32, u32, i64)| Entry {
+        from: sources[i as usize],
+        to: sinks[j as usize],
+        mass: units as f64 / total,
+    };
+    let mut entries: Vec<Entry> = entries.iter().map(entry).collect();
+    entries.sort_unstable_by_key(|entry| (entry.from, entry.to));
+    let potentials = spread(a, &sources, b, &sinks, cost, potentials);
+    Ok(Plan { cost: paid, entries, gap, rounding, potentials })
+}
+
+/// Potentials of all points from those of some: `min c - b` over the sinks at hand, then `min c - a` over all sources.
+fn spread(a: Cloud, sources: &[u32], b: Cloud, sinks: &[u32], cost: Cost, known: Potentials) -> Potentials {
+    if sources.len() == a.count() && sinks.len() == b.count() {
+        return known;
+    }
+    let (x, y): (Vec<_>, Vec<_>) = (a.points().collect(), b.points().collect());
+    let price = |i: usize, j: usize| cost.of_squared(crate::distances::squared_distance(x[i], y[j]));
+    let (mut all_a, mut all_b) = (vec![f64::NAN; x.len()], vec![f64::NAN; y.len()]);
+    sources.iter().zip(&known.a).for_each(|(&i, &value)| all_a[i as usize] = value);
+    sinks.iter().zip(&known.b).for_each(|(&j, &value)| all_b[j as usize] = value);
+    for i in (0..x.len()).filter(|&i| all_a[i].is_nan()).collect::<Vec<_>>() {
+        all_a[i] = sinks.iter().map(|&j| price(i, j as usize) - all_b[j as usize]).fold(f64::INFINITY, f64::min);
+    }
+    for j in (0..y.len()).filter(|&j| all_b[j].is_nan()).collect::<Vec<_>>() {
+        all_b[j] = (0..x.len()).map(|i| price(i, j) - all_a[i]).fold(f64::INFINITY, f64::min);
+    }
+    Potentials { a: all_a, b: all_b }
+}
+
+/// Auction and simplex, for points of any mass.
+struct Plans;
+
+impl Solver for Plans {
+    /// `|x - y|² = |δ|² + 2 δ·(x' - y') + |x' - y'|²` with x', y' centred and δ the difference of the means: distant clouds keep their digits.
+    fn fast(&self, sides: Sides) -> Result<Solution, TransportError> {
+        let centre = |values: &[f64], units: &[i64]| match sides.cost {
+            Cost::SquaredDistance => mean(values, units, sides.dim),
+            Cost::Distance => vec![0.0; sides.dim],
+        };
+        solve_about(sides, Some([centre(sides.x, sides.supplies), centre(sides.y, sides.demands)]))
+    }
+
+    fn plain(&self, sides: Sides) -> Option<Result<Solution, TransportError>> {
+        (sides.supplies.len() * sides.demands.len() <= LARGEST_PLAIN).then(|| solve_about(sides, None))
+    }
+}
+
+/// Solves about two centres, or for the points as they are, in a unit near the coordinates, a power of two that rounds nothing: no square overflows or
+/// vanishes.
+fn solve_about(sides: Sides, centres: Option<[Vec<f64>; 2]>) -> Result<Solution, TransportError> {
+    let Sides { x, supplies, y, demands, dim, cost } = sides;
+    let raw = [Cloud::new(x, dim)?, Cloud::new(y, dim)?];
+    let order = raw.map(spatial);
+    let is_moved = centres.is_some();
+    let centres = centres.unwrap_or_else(|| [vec![0.0; dim], vec![0.0; dim]]);
+    let mut points = [0, 1].map(|side| moved(raw[side], &order[side], &centres[side]));
+    let largest = points.iter().flatten().fold(0.0, |largest: f64, x| largest.max(x.abs()));
     let unit = crate::cloud::unit(largest);
-    let scaled = |cloud: Cloud| -> Vec<f64> { cloud.values().iter().map(|x| x / unit).collect() };
-    let (x, y) = (scaled(a), scaled(b));
-    let mut plan = solve_near_one(Cloud::new(&x, dim)?, supplies, Cloud::new(&y, dim)?, demands, cost);
+    points.iter_mut().flatten().for_each(|x| *x /= unit);
+    let of_moves = rounding(&points, [supplies, demands], &order, dim, cost);
+    let [x, y] = points;
+    let costs = Costs::new(x, &y, dim, cost);
+    let in_order = |units: &[i64], order: &[u32]| -> Vec<i64> { order.iter().map(|&i| units[i as usize]).collect() };
+    let (flows, start) = optimum(&costs, &in_order(supplies, &order[0]), &in_order(demands, &order[1]));
+    // The certificate knows nothing of the search: it prices every pair.
+    let ordered = feasible(&costs, start);
+    // Σ π c - Σ μ a - Σ ν b = Σ π (c - a - b), a sum of what is never negative: it does not cancel.
+    let slack = |&(i, j, units): &(u32, u32, i64)| {
+        let (i, j) = (i as usize, j as usize);
+        units as f64 * (costs.at(i, j) - ordered.a[i] - ordered.b[j]).max(0.0)
+    };
+    let gap: f64 = flows.iter().map(slack).sum();
+    // Of points as they are a difference is rounded by its own size alone.
+    let size = |&(i, j, units): &(u32, u32, i64)| {
+        let (i, j) = (i as usize, j as usize);
+        units as f64 * (costs.at(i, j) + ordered.a[i].abs() + ordered.b[j].abs())
+    };
+    let of_differences = || (dim as f64 + 4.0) * f64::EPSILON * flows.iter().map(size).sum::<f64>();
+    let rounding = if is_moved { of_moves } else { of_differences() };
+    let mut potentials = Potentials { a: vec![0.0; supplies.len()], b: vec![0.0; demands.len()] };
+    order[0].iter().zip(ordered.a).for_each(|(&i, value)| potentials.a[i as usize] = value);
+    order[1].iter().zip(ordered.b).for_each(|(&j, value)| potentials.b[j as usize] = value);
     let factor = match cost {
         Cost::Distance => unit,
         Cost::SquaredDistance => unit * unit,
     };
-    let potentials = plan.potentials.a.iter_mut().chain(&mut plan.potentials.b);
-    potentials.chain([&mut plan.cost, &mut plan.gap]).for_each(|value| *value *= factor);
-    if plan.cost.is_finite() { Ok(plan) } else { Err(TransportError::TooLarge { largest }) }
+    potentials.a.iter_mut().chain(&mut potentials.b).for_each(|value| *value *= factor);
+    if cost == Cost::SquaredDistance {
+        uncentre(&mut potentials, raw[0], &centres[0], raw[1], &centres[1]);
+    }
+    let entries = flows.iter().map(|&(i, j, units)| (order[0][i as usize], order[1][j as usize], units)).collect();
+    Ok(Solution { entries, potentials, gap: gap * factor, rounding: rounding * factor })
 }
 
-fn solve_near_one(a: Cloud, supplies: &[i64], b: Cloud, demands: &[i64], cost: Cost) -> Plan {
-    let dim = a.dim();
-    let total = supplies.iter().sum::<i64>() as f64;
-    // |x - y|² = |δ|² + 2 δ·(x' - y') + |x' - y'|² with x', y' centred and δ the difference of the means: distant clouds
-    // keep their digits.
-    let centre = |cloud, units| match cost {
-        Cost::SquaredDistance => mean(cloud, units, total),
-        Cost::Distance => vec![0.0; dim],
+/// By how much the cost of any plan may differ from that of the points as they are, up to what is the same for all, twice over: once for the plan that
+/// was found, once for the best.
+fn rounding(points: &[Vec<f64>; 2], units: [&[i64]; 2], order: &[Vec<u32>; 2], dim: usize, cost: Cost) -> f64 {
+    let size = |point: &[f64]| {
+        let square: f64 = point.iter().map(|x| x * x).sum();
+        cost.of_squared(square)
     };
-    let (a_centre, b_centre) = (centre(a, supplies), centre(b, demands));
-    let (a_order, b_order) = (spatial(a), spatial(b));
-    let massive = |order: &[u32], units: &[i64]| -> Vec<u32> {
-        order.iter().copied().filter(|&i| units[i as usize] > 0).collect()
+    let sum = |side: usize| -> f64 {
+        let masses = order[side].iter().map(|&i| units[side][i as usize] as f64);
+        points[side].chunks_exact(dim).zip(masses).map(|(point, units)| units * size(point)).sum()
     };
-    let (sources, sinks) = (massive(&a_order, supplies), massive(&b_order, demands));
-    let costs = Costs::new(moved(a, &sources, &a_centre), &moved(b, &sinks, &b_centre), dim, cost);
-    let units = |order: &[u32], units: &[i64]| -> Vec<i64> { order.iter().map(|&i| units[i as usize]).collect() };
-    let (flows, sink_potentials) = optimum(&costs, &units(&sources, supplies), &units(&sinks, demands));
-
-    // The certificate knows nothing of the search: it prices every pair, points without mass included.
-    let all_carry_mass = sources.len() == a.count() && sinks.len() == b.count();
-    let (x, y) = (moved(a, &a_order, &a_centre), moved(b, &b_order, &b_centre));
-    let costs = if all_carry_mass { costs } else { Costs::new(x, &y, dim, cost) };
-    let mut start = vec![f64::NEG_INFINITY; b.count()];
-    for (&sink, potential) in sinks.iter().zip(sink_potentials) {
-        start[sink as usize] = potential;
-    }
-    let ordered = feasible(&costs, b_order.iter().map(|&j| start[j as usize]).collect());
-    let mut place = (vec![0; a.count()], vec![0; b.count()]);
-    a_order.iter().enumerate().for_each(|(at, &i)| place.0[i as usize] = at);
-    b_order.iter().enumerate().for_each(|(at, &j)| place.1[j as usize] = at);
-    let mut potentials = Potentials {
-        a: place.0.iter().map(|&at| ordered.a[at]).collect(),
-        b: place.1.iter().map(|&at| ordered.b[at]).collect(),
-    };
-    let mut entries: Vec<Entry> = flows
-        .iter()
-        .map(|&(i, j, units)| Entry { from: sources[i as usize], to: sinks[j as usize], mass: units as f64 / total })
-        .collect();
-    entries.sort_unstable_by_key(|entry| (entry.from, entry.to));
-    // Σ π c - Σ μ a - Σ ν b = Σ π (c - a - b), a sum of what is never negative: it does not cancel.
-    let slack = |entry: &Entry| {
-        let (i, j) = (entry.from as usize, entry.to as usize);
-        entry.mass * (costs.at(place.0[i], place.1[j]) - potentials.a[i] - potentials.b[j]).max(0.0)
-    };
-    let gap = entries.iter().map(slack).sum();
-    if cost == Cost::SquaredDistance {
-        uncentre(&mut potentials, a, &a_centre, b, &b_centre);
-    }
-    let (x, y): (Vec<_>, Vec<_>) = (a.points().collect(), b.points().collect());
-    let paid = |entry: &Entry| {
-        let squared = x[entry.from as usize].iter().zip(y[entry.to as usize]).map(|(x, y)| (x - y).powi(2)).sum();
-        entry.mass * cost.of_squared(squared)
-    };
-    Plan { cost: entries.iter().map(paid).sum(), entries, gap, potentials }
+    4.0 * f64::EPSILON * (dim as f64 + 2.0) * (sum(0) + sum(1))
 }
 
 /// Two c-transforms: `a_i = min_j c_ij - b_j`, then `b_j = min_i c_ij - a_i`, feasible for every pair.
