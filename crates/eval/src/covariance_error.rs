@@ -1,6 +1,7 @@
 //! The distance between the covariances of two samples.
 
 use brenier_measure::{Estimate, Points};
+use brenier_transport::ExactSum;
 use ndarray::{Array2, Axis};
 
 use crate::EvalError;
@@ -23,9 +24,16 @@ pub fn covariance_error(samples: &Points, reference: &Points) -> Result<Estimate
     let centred = |points: &Points| points - &points.mean_axis(Axis(0)).expect("at least two points");
     let (a, b) = (centred(samples), centred(reference));
     let covariance = |centred: &Points| centred.t().dot(centred) / (centred.nrows() as f64 - 1.0);
-    let difference = covariance(&a) - covariance(&b);
-    let value = difference.iter().map(|x| x * x).sum::<f64>().sqrt();
     let dim = samples.ncols();
+    let norm = |matrix: &Array2<f64>| matrix.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let [of_a, of_b] = [covariance(&a), covariance(&b)];
+    let mut difference = &of_a - &of_b;
+    let rounding = 8.0 * f64::EPSILON * dim as f64 * (norm(&of_a) + norm(&of_b));
+    let work = dim * dim * (samples.nrows() + reference.nrows());
+    if rounding > ENOUGH * norm(&difference) && work <= LARGEST_EXACT {
+        difference = exact_difference(samples, reference);
+    }
+    let value = norm(&difference);
     let along = if value > 0.0 { difference / value } else { Array2::eye(dim) / (dim as f64).sqrt() };
     let variance_of_mean = |centred: &Points| {
         let transformed = centred.dot(&along);
@@ -34,6 +42,42 @@ pub fn covariance_error(samples: &Points, reference: &Points) -> Result<Estimate
     };
     let std_error = (variance_of_mean(&a) + variance_of_mean(&b)).sqrt();
     Ok(Estimate { value, std_error })
+}
+
+/// Rounding below this share of the value is none.
+const ENOUGH: f64 = 1e-10;
+
+/// The most products that are summed without rounding.
+const LARGEST_EXACT: usize = 20_000_000;
+
+/// `C_a - C_b` from sums without rounding: `(n Σ x_i x_j - Σ x_i Σ x_j)/(n (n - 1))` of both over one denominator.
+fn exact_difference(samples: &Points, reference: &Points) -> Array2<f64> {
+    let dim = samples.ncols();
+    let scaled = |points: &Points, i: usize, j: usize| {
+        let (mut products, mut first, mut second) = (ExactSum::default(), ExactSum::default(), ExactSum::default());
+        for row in points.rows() {
+            products.add_product(row[i], row[j]);
+            first.add(row[i]);
+            second.add(row[j]);
+        }
+        let mut all = ExactSum::default();
+        all.add_times(&products, points.nrows() as f64);
+        all.add_times(&first.times(&second), -1.0);
+        all
+    };
+    let denominator = |points: &Points| points.nrows() as f64 * (points.nrows() as f64 - 1.0);
+    let (n, m) = (denominator(samples), denominator(reference));
+    let mut difference = Array2::zeros((dim, dim));
+    for i in 0..dim {
+        for j in 0..=i {
+            let mut sum = ExactSum::default();
+            sum.add_times(&scaled(samples, i, j), m);
+            sum.add_times(&scaled(reference, i, j), -n);
+            let entry = sum.value() / n / m;
+            (difference[[i, j]], difference[[j, i]]) = (entry, entry);
+        }
+    }
+    difference
 }
 
 #[cfg(test)]

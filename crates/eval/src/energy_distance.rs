@@ -18,6 +18,7 @@ use crate::{Direction, EvalError, MetricReport};
 /// No point on a side, points that are not finite, dimensions that differ.
 pub fn energy_distance(samples: &Points, reference: &Points) -> Result<MetricReport, EvalError> {
     let found = between(samples, reference, |a, b| Ok(energy::energy_distance(a, b)?))?;
-    let value = Estimate { value: found.value, std_error: two_sample_error(&found.a_terms, &found.b_terms) };
-    Ok(MetricReport::new(value, samples.nrows(), Direction::LowerIsBetter))
+    let std_error = two_sample_error(&found.a_terms, &found.b_terms).hypot(found.rounding);
+    let value = Estimate { value: found.value, std_error };
+    Ok(MetricReport::new(value, samples.nrows(), Direction::LowerIsBetter).with_rounding(found.rounding))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use brenier_measure::Points;
+use brenier_transport::Cost;
 use brenier_transport::mmd::Bandwidth;
 use brenier_transport::sinkhorn::{self, Epsilon};
 use ndarray::s;
@@ -98,6 +99,15 @@ pub struct Step {
     pub total: usize,
 }
 
+/// Coordinates outside of this have squares that are no numbers, or lose digits.
+const SIZES: std::ops::Range<f64> = 1e-100..1e100;
+
+/// The power of two by which points are divided so that their squares are numbers; 1 nearly always.
+fn unit(samples: &Points, reference: &Points) -> f64 {
+    let largest = samples.iter().chain(reference).fold(0.0, |largest: f64, x| largest.max(x.abs()));
+    if largest == 0.0 || !largest.is_finite() || SIZES.contains(&largest) { 1.0 } else { largest.log2().floor().exp2() }
+}
+
 impl Metric {
     /// All of them.
     pub const ALL: [Self; 10] = [
@@ -135,6 +145,41 @@ impl Metric {
     ///
     /// No points, points that are not finite, dimensions that differ.
     pub fn report(self, samples: &Points, reference: &Points, settings: &Settings) -> Result<MetricReport, EvalError> {
+        let unit = unit(samples, reference);
+        if unit == 1.0 {
+            return self.report_near_one(samples, reference, settings);
+        }
+        let mut settings = settings.clone();
+        let cost = match settings.sinkhorn.cost {
+            Cost::Distance => 1,
+            Cost::SquaredDistance => 2,
+        };
+        if let Epsilon::Absolute(epsilon) = &mut settings.sinkhorn.epsilon {
+            (0..cost).for_each(|_| *epsilon /= unit);
+        }
+        if let Bandwidth::Absolute(bandwidth) = &mut settings.bandwidth {
+            *bandwidth /= unit;
+        }
+        let report = self.report_near_one(&(samples / unit), &(reference / unit), &settings)?;
+        Ok(match self {
+            Self::W2 => report.times(unit, 1, &[("duality_gap", 2), ("rounding", 2)]),
+            Self::W1 => report.times(unit, 1, &[("duality_gap", 1), ("rounding", 1)]),
+            Self::SlicedW2 | Self::MeanError => report.times(unit, 1, &[]),
+            Self::EnergyDistance => report.times(unit, 1, &[("rounding", 1)]),
+            Self::SinkhornDivergence => report.times(unit, cost, &[("epsilon", cost), ("rounding", cost)]),
+            Self::Mmd => report.times(unit, 0, &[("bandwidth", 1)]),
+            Self::CovarianceError => report.times(unit, 2, &[]),
+            Self::KlKnn | Self::KlClassifier => report,
+        })
+    }
+
+    /// The same where squares of distances are numbers.
+    fn report_near_one(
+        self,
+        samples: &Points,
+        reference: &Points,
+        settings: &Settings,
+    ) -> Result<MetricReport, EvalError> {
         let n = samples.nrows();
         let plain = |estimate| MetricReport::new(estimate, n, Direction::LowerIsBetter);
         match self {
@@ -165,7 +210,7 @@ impl Metric {
     /// The distance alone.
     fn value(self, samples: &Points, reference: &Points, settings: &Settings) -> Result<Option<f64>, EvalError> {
         match self {
-            Self::SlicedW2 => {
+            Self::SlicedW2 if unit(samples, reference) == 1.0 => {
                 let directions = random_directions(DIRECTIONS, samples.ncols(), settings.seed);
                 sliced_w2_value(samples, reference, &directions).map(Some)
             }
@@ -351,6 +396,7 @@ impl fmt::Display for Evaluation {
 #[cfg(test)]
 mod tests {
     use brenier_measure::{Estimate, Purpose, Sample, Stream};
+    use ndarray::array;
 
     use super::*;
     use crate::Detail;
@@ -367,9 +413,101 @@ mod tests {
         NormalWithScale(vec![1.0, 2.0])
     }
 
+    fn normal(scale: Vec<f64>, index: u64, n: u64) -> Points {
+        NormalWithScale(scale).sample(&Stream::new(12, Purpose::Reference), index, 0..n)
+    }
+
     /// Draws that no part of the evaluation shares.
     fn draws(n: u64, seed: u64) -> Points {
         target().sample(&Stream::new(seed, Purpose::Reference), 0, 0..n)
+    }
+
+    #[test]
+    fn a_fill_value_in_both_clouds_hides_nothing() {
+        // Two points that move up by a half, and a third one that stays.
+        let a = array![[0.0, 0.0], [3.0, 0.0], [1e20, 1e20]];
+        let b = array![[3.0, 0.5], [0.0, 0.5], [1e20, 1e20]];
+        let of = |metric: Metric| metric.report(&a, &b, &Settings::default()).unwrap();
+        let close = |metric: Metric, exact: f64| {
+            let report = of(metric);
+            assert!((report.value.unwrap() - exact).abs() < 1e-12, "{metric:?}: {report:?}");
+            assert!(report.note.is_none() && report.std_error.unwrap() > 0.0, "{metric:?}: {report:?}");
+        };
+        close(Metric::W2, (0.5f64 / 3.0).sqrt());
+        close(Metric::W1, 1.0 / 3.0);
+        close(Metric::MeanError, 1.0 / 3.0);
+        // Of 60 normal points with one far row in both, all is as of the others.
+        let (near, other) = (normal(vec![1.0, 2.0], 0, 59), normal(vec![1.5, 1.0], 1, 59));
+        for far in [1e3, 1e9, 1e20, 1e60, 1e100] {
+            let with = |points: &Points, at: usize| {
+                let (above, below) = (points.slice(s![..at, ..]), points.slice(s![at.., ..]));
+                ndarray::concatenate![ndarray::Axis(0), above, array![[-far, far]], below]
+            };
+            let (x, y) = (with(&near, 7), with(&other, 40));
+            let share = 59.0 / 60.0f64;
+            for (metric, factor) in [(Metric::W2, share.sqrt()), (Metric::W1, share), (Metric::MeanError, share)] {
+                let [alone, found] =
+                    [(&near, &other), (&x, &y)].map(|(x, y)| metric.report(x, y, &Settings::default()));
+                let (exact, found) = (alone.unwrap().value.unwrap() * factor, found.unwrap());
+                let error = (found.value.unwrap() / exact - 1.0).abs();
+                assert!(error < 1e-9 && found.note.is_none(), "{metric:?} at {far:e}: {found:?} against {exact}");
+            }
+            for metric in
+                [Metric::EnergyDistance, Metric::SinkhornDivergence, Metric::SlicedW2, Metric::CovarianceError]
+            {
+                let found = metric.report(&x, &y, &Settings::default()).unwrap();
+                assert!(found.std_error.unwrap() > 0.0, "{metric:?} at {far:e}: {found:?}");
+                assert!(found.value.unwrap() >= -found.std_error.unwrap(), "{metric:?} at {far:e}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn tiny_and_huge_points_have_their_distances_or_say_that_they_have_none() {
+        let (x, y) = (normal(vec![1.0, 2.0], 0, 80), normal(vec![1.5, 1.0], 1, 70));
+        for size in [1e-170, 1e-120, 1e120, 1e150] {
+            let (a, b) = (&x * size, &y * size);
+            for metric in Metric::ALL {
+                let [plain, found] =
+                    [(&x, &y), (&a, &b)].map(|(x, y)| metric.report(x, y, &Settings::default()).unwrap());
+                let power = match metric {
+                    Metric::Mmd | Metric::KlKnn | Metric::KlClassifier => 0,
+                    Metric::SinkhornDivergence | Metric::CovarianceError => 2,
+                    _ => 1,
+                };
+                if power == 2 && !(1e-150..1e150).contains(&size) {
+                    assert!(found.value.is_none() || size == 1e150, "{metric:?} at {size:e}: {found:?}");
+                    continue;
+                }
+                let exact = plain.value.unwrap() * size.powi(power);
+                let tolerance = if metric == Metric::KlClassifier { 0.2 } else { 1e-6 };
+                let error = (found.value.unwrap() - exact).abs() / exact.abs();
+                assert!(error < tolerance, "{metric:?} at {size:e}: {found:?} against {exact:e}");
+                assert!(found.std_error.unwrap() > 0.0, "{metric:?} at {size:e}: {found:?}");
+            }
+        }
+        let [w2, squared] = w2(&(&x * 1e-170), &(&y * 1e-170)).unwrap();
+        assert!(w2.value.unwrap() > 1e-171 && squared.value.is_none(), "{w2:?} {squared:?}");
+        assert!(squared.note.unwrap().starts_with("smaller than numbers can be"));
+    }
+
+    #[test]
+    fn a_permuted_cloud_is_itself() {
+        let points = normal(vec![1.0, 2.0, 0.5], 0, 150);
+        let order: Vec<usize> = (0..150).map(|i| (i * 47 + 11) % 150).collect();
+        let permuted = points.select(ndarray::Axis(0), &order);
+        for metric in [
+            Metric::W2,
+            Metric::W1,
+            Metric::SlicedW2,
+            Metric::SinkhornDivergence,
+            Metric::EnergyDistance,
+            Metric::MeanError,
+            Metric::CovarianceError,
+        ] {
+            let report = metric.report(&points, &permuted, &Settings::default()).unwrap();
+            assert_eq!(report.value, Some(0.0), "{metric:?}: {report:?}");
+        }
     }
 
     #[test]

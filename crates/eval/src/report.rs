@@ -82,6 +82,9 @@ pub struct MetricReport {
     pub details: BTreeMap<String, Detail>,
 }
 
+/// Rounding above this share of a value is told.
+const LARGEST_ROUNDING: f64 = 1e-9;
+
 impl MetricReport {
     /// A value without a floor; a number that is not finite counts as undefined.
     pub fn new(value: Estimate, n: usize, direction: Direction) -> Self {
@@ -144,6 +147,36 @@ impl MetricReport {
             None => note,
         });
         self
+    }
+
+    /// The same with a bound of what rounding may have done to the value, and a note where that is no longer small.
+    pub fn with_rounding(self, rounding: f64) -> Self {
+        let report = self.with_detail("rounding", rounding);
+        match report.value {
+            Some(value) if rounding > LARGEST_ROUNDING * value.abs() => report
+                .with_note(format!("known to ±{rounding:.1e} only: rows far from all others leave no more digits")),
+            _ => report,
+        }
+    }
+
+    /// The same of points that are so many times as large; `power` says that it is in that power of their unit, and which details are in which.
+    pub(crate) fn times(mut self, unit: f64, power: i32, details: &[(&str, i32)]) -> Self {
+        let (factor, before) = (|power: i32| unit.powi(power), self.value);
+        for value in [&mut self.value, &mut self.std_error].into_iter().flatten() {
+            *value *= factor(power);
+        }
+        for (name, power) in details {
+            if let Some(Detail::Number(number)) = self.details.get_mut(*name) {
+                *number *= factor(*power);
+            }
+        }
+        let size = match (before, self.value) {
+            (_, Some(value)) if !value.is_finite() => "larger",
+            (Some(before), Some(0.0)) if before != 0.0 => "smaller",
+            _ => return self,
+        };
+        (self.value, self.std_error) = (None, None);
+        self.with_note(format!("{size} than numbers can be: rescale the points"))
     }
 
     /// The same with a detail.

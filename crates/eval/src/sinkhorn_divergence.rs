@@ -24,13 +24,15 @@ pub fn sinkhorn_divergence(
     settings: &Settings,
 ) -> Result<MetricReport, EvalError> {
     let found = between(samples, reference, |a, b| Ok(sinkhorn::sinkhorn_divergence(a, b, settings)?))?;
-    let std_error = if has_spread(samples, reference) { found.potentials.point_error() } else { f64::NAN };
+    let std_error =
+        if has_spread(samples, reference) { found.potentials.point_error().hypot(found.rounding) } else { f64::NAN };
     let cost = match settings.cost {
         Cost::Distance => "distance",
         Cost::SquaredDistance => "squared_distance",
     };
     let value = Estimate { value: found.value, std_error };
     let report = MetricReport::new(value, samples.nrows(), Direction::LowerIsBetter)
+        .with_rounding(found.rounding)
         .with_detail("epsilon", found.epsilon)
         .with_detail("cost", cost)
         .with_detail("marginal_error", found.marginal_error)

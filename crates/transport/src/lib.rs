@@ -48,10 +48,12 @@ mod cloud;
 mod cost;
 mod distances;
 mod error;
+mod exact_sum;
 mod exp;
 mod potentials;
 
 pub use cloud::Cloud;
 pub use cost::Cost;
 pub use error::TransportError;
+pub use exact_sum::ExactSum;
 pub use potentials::Potentials;

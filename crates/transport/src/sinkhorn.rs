@@ -21,6 +21,7 @@
 //! whole error, and the dual value is off by its square only.
 //! Of the terms (α, α) the potentials are equal, and their averaged update contracts by itself.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use rayon::prelude::*;
@@ -79,6 +80,8 @@ pub struct SinkhornDivergence {
     pub ot_bb: f64,
     /// The largest of the three plans' marginal errors, `Σ_i |P_i - a_i|`.
     pub marginal_error: f64,
+    /// A bound of what rounding may have done to the value.
+    pub rounding: f64,
     /// Whether all three reached the tolerance.
     pub converged: bool,
     /// Iterations at the final ε, of the slowest of the three.
@@ -127,9 +130,26 @@ pub fn sinkhorn_divergence(a: Cloud, b: Cloud, settings: &Settings) -> Result<Si
             ot_aa,
             ot_bb,
             marginal_error: 0.0,
+            rounding: 4.0 * f64::EPSILON * problem.shift_cost,
             converged: true,
             iterations: 0,
             potentials,
+        });
+    }
+    if same_points(&a, &b) {
+        // One measure: its divergence from itself is 0, whatever its entropic cost.
+        let own = within(&problem.a, dim, epsilon, settings);
+        return Ok(SinkhornDivergence {
+            value: 0.0,
+            epsilon,
+            ot_ab: own.value,
+            ot_aa: own.value,
+            ot_bb: own.value,
+            marginal_error: own.error,
+            rounding: 0.0,
+            converged: own.error <= settings.tolerance,
+            iterations: own.iterations,
+            potentials: Potentials { a: vec![0.0; a.count()], b: vec![0.0; b.count()] },
         });
     }
     let ab = problem.between(epsilon, settings);
@@ -148,10 +168,21 @@ pub fn sinkhorn_divergence(a: Cloud, b: Cloud, settings: &Settings) -> Result<Si
         ot_aa: aa.value,
         ot_bb: bb.value,
         marginal_error,
+        rounding: 64.0 * f64::EPSILON * (mean + problem.shift_cost),
         converged: solutions.iter().all(|solution| solution.error <= settings.tolerance),
         iterations: solutions.iter().map(|solution| solution.iterations).max().unwrap_or(0),
         potentials,
     })
+}
+
+/// Whether both clouds are the same points, in whatever order.
+fn same_points(a: &Cloud, b: &Cloud) -> bool {
+    let sorted = |cloud: &Cloud| {
+        let mut points: Vec<Vec<f64>> = cloud.points().map(<[f64]>::to_vec).collect();
+        points.sort_unstable_by(|x, y| x.partial_cmp(y).unwrap_or(Ordering::Equal));
+        points
+    };
+    a.count() == b.count() && sorted(a) == sorted(b)
 }
 
 /// Two clouds, each moved to mean zero where the cost separates, `|x - y|² = |x̃ - ỹ|² + 2(x̃ - ỹ)·δ + |δ|²`.
