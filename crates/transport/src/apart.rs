@@ -19,6 +19,9 @@ const ENOUGH: f64 = 2e-10;
 /// A gap narrower than this share of the widest extent parts nothing.
 const LEAST_GAP: f64 = 1e-3;
 
+/// The ratio of mean and median of squared distances from the middle above which few points make the mean.
+const UNEVEN: f64 = 1e6;
+
 /// The power of two that the largest coordinate is brought near: high, so that what is small beside it does not underflow.
 const EXPONENT: f64 = 400.0;
 
@@ -99,23 +102,30 @@ pub(crate) fn solve(sides: Sides, solver: &impl Solver) -> Result<Answer, Transp
 }
 
 fn solved(sides: Sides, solver: &impl Solver) -> Result<Solution, TransportError> {
-    let mut best = Judged::new(sides, solver.fast(sides)?);
-    if best.is_enough() {
-        return Ok(best.solution);
+    // A solver takes its steps in the unit of the mean cost, and would take long where far points make that.
+    let is_uneven = sides.is_uneven();
+    let mut best = if is_uneven { in_parts(&sides, solver)? } else { None };
+    if best.as_ref().is_none_or(|best| !best.is_enough()) {
+        best = Judged::better(best, Judged::new(sides, solver.fast(sides)?));
     }
-    if let Some(parts) = sides.parted() {
-        let [low, high] = parts.each_ref().map(|part| solved(part.sides(&sides), solver));
-        if let Some(joined) = joined(&sides, &parts, [low?, high?]) {
-            best = best.or(Judged::new(sides, joined));
-            if best.is_enough() {
-                return Ok(best.solution);
-            }
+    if !is_uneven && best.as_ref().is_none_or(|best| !best.is_enough()) {
+        if let Some(joined) = in_parts(&sides, solver)? {
+            best = Judged::better(best, joined);
         }
     }
-    if let Some(plain) = solver.plain(sides) {
-        best = best.or(Judged::new(sides, plain?));
+    if best.as_ref().is_none_or(|best| !best.is_enough())
+        && let Some(plain) = solver.plain(sides)
+    {
+        best = Judged::better(best, Judged::new(sides, plain?));
     }
-    Ok(best.solution)
+    Ok(best.expect("the fast way has an answer").solution)
+}
+
+/// The plan of two parts, where there are two and they join.
+fn in_parts(sides: &Sides, solver: &impl Solver) -> Result<Option<Judged>, TransportError> {
+    let Some(parts) = sides.parted() else { return Ok(None) };
+    let [low, high] = parts.each_ref().map(|part| solved(part.sides(sides), solver));
+    Ok(joined(sides, &parts, [low?, high?]).map(|joined| Judged::new(*sides, joined)))
 }
 
 /// A solution and what it costs.
@@ -140,6 +150,14 @@ impl Judged {
 
     fn is_enough(&self) -> bool {
         self.error() <= ENOUGH * self.paid
+    }
+
+    /// The better one, if there are two.
+    fn better(one: Option<Self>, other: Self) -> Option<Self> {
+        Some(match one {
+            Some(one) => one.or(other),
+            None => other,
+        })
     }
 
     /// The one that is known better; a plan that costs less is better as long as neither is certain.
@@ -167,6 +185,24 @@ impl<'a> Sides<'a> {
     /// `Σ units c(x_i, y_j)`.
     pub fn paid(&self, entries: &[(u32, u32, i64)]) -> f64 {
         entries.iter().map(|&(i, j, units)| units as f64 * self.cost_of(i as usize, j as usize)).sum()
+    }
+
+    /// Whether few points are so far from all others that the mean square of their distances is theirs.
+    fn is_uneven(&self) -> bool {
+        let middles: Vec<f64> = (0..self.dim).map(|k| self.middle(k)).collect();
+        let points = self.x.chunks_exact(self.dim).chain(self.y.chunks_exact(self.dim));
+        let mut squares: Vec<f64> = points.map(|point| squared_distance(point, &middles)).collect();
+        let mean = squares.iter().sum::<f64>() / squares.len() as f64;
+        let half = squares.len() / 2;
+        mean > UNEVEN * *squares.select_nth_unstable_by(half, f64::total_cmp).1
+    }
+
+    /// The median of a coordinate over both clouds.
+    fn middle(&self, k: usize) -> f64 {
+        let mut values: Vec<f64> =
+            self.x.iter().skip(k).step_by(self.dim).chain(self.y.iter().skip(k).step_by(self.dim)).copied().collect();
+        let half = values.len() / 2;
+        *values.select_nth_unstable_by(half, f64::total_cmp).1
     }
 
     /// The two sides of the widest gap of a coordinate that leaves them the same mass of both clouds.
