@@ -21,17 +21,24 @@ pub fn covariance_error(samples: &Points, reference: &Points) -> Result<Estimate
     check("samples", samples, 2)?;
     check("reference points", reference, 2)?;
     check_dims(("samples", samples), ("reference points", reference))?;
-    let centred = |points: &Points| points - &points.mean_axis(Axis(0)).expect("at least two points");
-    let (a, b) = (centred(samples), centred(reference));
+    // From a common point: clouds far from the origin keep their digits.
+    let origin = reference.row(0).to_owned();
+    let (near_samples, near_reference) = (samples - &origin, reference - &origin);
+    let [m_a, m_b] = [&near_samples, &near_reference].map(|near| near.mean_axis(Axis(0)).expect("at least two points"));
+    let (a, b) = (near_samples - &m_a, near_reference - &m_b);
     let covariance = |centred: &Points| centred.t().dot(centred) / (centred.nrows() as f64 - 1.0);
     let dim = samples.ncols();
     let norm = |matrix: &Array2<f64>| matrix.iter().map(|x| x * x).sum::<f64>().sqrt();
     let [of_a, of_b] = [covariance(&a), covariance(&b)];
     let mut difference = &of_a - &of_b;
-    let rounding = 8.0 * f64::EPSILON * dim as f64 * (norm(&of_a) + norm(&of_b));
+    // A mean is off by rounding, and that by its product with itself and with the spread.
+    let of_mean = 8.0 * f64::EPSILON * (m_a.dot(&m_a) + m_b.dot(&m_b)).sqrt();
+    let spread = norm(&of_a) + norm(&of_b);
+    let mut rounding = 8.0 * f64::EPSILON * dim as f64 * spread + of_mean * (of_mean + spread.sqrt());
     let work = dim * dim * (samples.nrows() + reference.nrows());
     if rounding > ENOUGH * norm(&difference) && work <= LARGEST_EXACT {
         difference = exact_difference(samples, reference);
+        rounding = 0.0;
     }
     let value = norm(&difference);
     let along = if value > 0.0 { difference / value } else { Array2::eye(dim) / (dim as f64).sqrt() };
@@ -40,7 +47,7 @@ pub fn covariance_error(samples: &Points, reference: &Points) -> Result<Estimate
         let forms = centred.rows().into_iter().zip(transformed.rows()).map(|(x, ux)| x.dot(&ux));
         Estimate::mean(forms).std_error.powi(2)
     };
-    let std_error = (variance_of_mean(&a) + variance_of_mean(&b)).sqrt();
+    let std_error = (variance_of_mean(&a) + variance_of_mean(&b)).sqrt().hypot(rounding);
     Ok(Estimate { value, std_error })
 }
 

@@ -167,9 +167,20 @@ impl Correction {
     }
 }
 
+/// What is no farther from the median than a thousand times the middle half is wide; a draw beyond says nothing of a step.
+fn middle(values: ndarray::ArrayView1<f64>) -> [f64; 2] {
+    let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let quartile = |k: usize| sorted.get(k * sorted.len() / 4).copied().unwrap_or(0.0);
+    let width = 1e3 * (quartile(3) - quartile(1));
+    if width > 0.0 { [quartile(2) - width, quartile(2) + width] } else { [f64::MIN, f64::MAX] }
+}
+
 /// The covariance of weighted draws, `[d, d]`, drawn to that of the draws themselves as far as the weights leave too few of them to know it.
 fn covariance(u: &Points, weights: &[f64], effective: f64) -> Array2<f64> {
-    let finite: Vec<usize> = (0..u.nrows()).filter(|&row| u.row(row).iter().all(|u| u.is_finite())).collect();
+    let near: Vec<[f64; 2]> = u.columns().into_iter().map(middle).collect();
+    let is_near = |row: &usize| u.row(*row).iter().zip(&near).all(|(u, [low, high])| (low..=high).contains(&u));
+    let finite: Vec<usize> = (0..u.nrows()).filter(is_near).collect();
     let (u, d) = (u.select(Axis(0), &finite), u.ncols() as f64);
     let of = |weights: Array1<f64>| {
         let weights = &weights / weights.sum();
@@ -257,9 +268,11 @@ mod tests {
         let centred = &wide.points - &wide.points.mean_axis(Axis(0)).unwrap();
         let spectrum = brenier_measure::linear_algebra::symmetric_eigen(&(centred.t().dot(&centred) / 5000.0));
         assert!(spectrum.unwrap().values.iter().all(|&variance| variance > 0.2 && variance < 2.0));
-        // One that is beyond numbers is left out and counted.
+        // One that is beyond numbers is left out and counted; one that is far from all others has no say.
         u[[3, 2]] = f64::INFINITY;
+        u[[4, 2]] = 1e160;
         let found = correction.apply(&u, &log_q, 10, 0, &|| true).unwrap();
+        assert!(found.acceptance > 0.3, "{}", found.acceptance);
         assert!(found.unweighed == 1 && found.points.iter().all(|x| x.is_finite()));
     }
 }

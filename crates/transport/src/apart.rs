@@ -19,6 +19,9 @@ const ENOUGH: f64 = 2e-10;
 /// A gap narrower than this share of the widest extent parts nothing.
 const LEAST_GAP: f64 = 1e-3;
 
+/// Points of which the nearest is looked for, twice.
+const LOOKED_AT: usize = 16;
+
 /// The ratio of mean and median of squared distances from the middle above which few points make the mean.
 const UNEVEN: f64 = 1e6;
 
@@ -102,30 +105,34 @@ pub(crate) fn solve(sides: Sides, solver: &impl Solver) -> Result<Answer, Transp
 }
 
 fn solved(sides: Sides, solver: &impl Solver) -> Result<Solution, TransportError> {
-    // A solver takes its steps in the unit of the mean cost, and would take long where far points make that.
-    let is_uneven = sides.is_uneven();
-    let mut best = if is_uneven { in_parts(&sides, solver)? } else { None };
-    if best.as_ref().is_none_or(|best| !best.is_enough()) {
-        best = Judged::better(best, Judged::new(sides, solver.fast(sides)?));
-    }
-    if !is_uneven && best.as_ref().is_none_or(|best| !best.is_enough()) {
-        if let Some(joined) = in_parts(&sides, solver)? {
-            best = Judged::better(best, joined);
+    let fast = || solver.fast(sides).map(Some);
+    let plain = || solver.plain(sides).transpose();
+    let parts = || in_parts(&sides, solver);
+    // What loses too many digits, and what takes its steps in the unit of few far points, is not begun where there is another way.
+    let mut squares = sides.squares();
+    let (is_hopeless, is_uneven) = (sides.is_hopeless(&squares), is_uneven(&mut squares));
+    let ways: [&dyn Fn() -> Result<Option<Solution>, TransportError>; 3] = match (is_hopeless, is_uneven) {
+        (true, _) => [&plain, &parts, &fast],
+        (false, true) => [&parts, &fast, &plain],
+        (false, false) => [&fast, &parts, &plain],
+    };
+    let mut best: Option<Judged> = None;
+    for way in ways {
+        if best.as_ref().is_some_and(Judged::is_enough) {
+            break;
         }
-    }
-    if best.as_ref().is_none_or(|best| !best.is_enough())
-        && let Some(plain) = solver.plain(sides)
-    {
-        best = Judged::better(best, Judged::new(sides, plain?));
+        if let Some(solution) = way()? {
+            best = Judged::better(best, Judged::new(sides, solution));
+        }
     }
     Ok(best.expect("the fast way has an answer").solution)
 }
 
 /// The plan of two parts, where there are two and they join.
-fn in_parts(sides: &Sides, solver: &impl Solver) -> Result<Option<Judged>, TransportError> {
+fn in_parts(sides: &Sides, solver: &impl Solver) -> Result<Option<Solution>, TransportError> {
     let Some(parts) = sides.parted() else { return Ok(None) };
     let [low, high] = parts.each_ref().map(|part| solved(part.sides(sides), solver));
-    Ok(joined(sides, &parts, [low?, high?]).map(|joined| Judged::new(*sides, joined)))
+    Ok(joined(sides, &parts, [low?, high?]))
 }
 
 /// A solution and what it costs.
@@ -187,14 +194,28 @@ impl<'a> Sides<'a> {
         entries.iter().map(|&(i, j, units)| units as f64 * self.cost_of(i as usize, j as usize)).sum()
     }
 
-    /// Whether few points are so far from all others that the mean square of their distances is theirs.
-    fn is_uneven(&self) -> bool {
+    /// Whether moving the clouds is about to lose more than what they cost: their distances from the middle against those of the nearest points, for
+    /// some of the first cloud, the farthest from the middle among them.
+    fn is_hopeless(&self, squares: &[f64]) -> bool {
+        let n = self.supplies.len();
+        let sizes: f64 = squares.iter().map(|&square| self.cost.of_squared(square)).sum();
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_unstable_by(|&i, &k| squares[k].total_cmp(&squares[i]));
+        let nearest = |i: usize| (0..self.demands.len()).map(|j| self.cost_of(i, j)).fold(f64::INFINITY, f64::min);
+        let (farthest, others) = order.split_at(LOOKED_AT.min(n));
+        let step = others.len().div_ceil(LOOKED_AT).max(1);
+        let looked_at: Vec<f64> = others.iter().step_by(step).map(|&i| nearest(i)).collect();
+        let share = others.len() as f64 / looked_at.len().max(1) as f64;
+        let least = farthest.iter().map(|&i| nearest(i)).sum::<f64>() + share * looked_at.iter().sum::<f64>();
+        8.0 * f64::EPSILON * (self.dim as f64 + 2.0) * sizes
+            > ENOUGH * least * (1.0 + self.demands.len() as f64 / n as f64)
+    }
+
+    /// Squared distances from the middle, of the first cloud and of the second.
+    fn squares(&self) -> Vec<f64> {
         let middles: Vec<f64> = (0..self.dim).map(|k| self.middle(k)).collect();
         let points = self.x.chunks_exact(self.dim).chain(self.y.chunks_exact(self.dim));
-        let mut squares: Vec<f64> = points.map(|point| squared_distance(point, &middles)).collect();
-        let mean = squares.iter().sum::<f64>() / squares.len() as f64;
-        let half = squares.len() / 2;
-        mean > UNEVEN * *squares.select_nth_unstable_by(half, f64::total_cmp).1
+        points.map(|point| squared_distance(point, &middles)).collect()
     }
 
     /// The median of a coordinate over both clouds.
@@ -234,6 +255,13 @@ impl<'a> Sides<'a> {
             Part::new(self, places(self.x), places(self.y))
         }))
     }
+}
+
+/// Whether few points are so far from all others that the mean of the squared distances from the middle is theirs.
+fn is_uneven(squares: &mut [f64]) -> bool {
+    let mean = squares.iter().sum::<f64>() / squares.len() as f64;
+    let half = squares.len() / 2;
+    mean > UNEVEN * *squares.select_nth_unstable_by(half, f64::total_cmp).1
 }
 
 /// Some of the points of both clouds.
@@ -278,7 +306,11 @@ fn joined(sides: &Sides, [low, high]: &[Part; 2], [first, second]: [Solution; 2]
     if least > most {
         return None;
     }
-    let shift = if least <= 0.0 && most >= 0.0 { 0.0 } else { f64::midpoint(least, most) };
+    // Any shift in between is optimal: the one that makes the least of the spread of the potentials.
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let [low_a, low_b] = [&first.potentials.a, &first.potentials.b].map(|values| mean(values));
+    let [high_a, high_b] = [&second.potentials.a, &second.potentials.b].map(|values| mean(values));
+    let shift = f64::midpoint(high_a - low_a, low_b - high_b).clamp(least, most);
     let mut potentials = Potentials { a: vec![0.0; sides.supplies.len()], b: vec![0.0; sides.demands.len()] };
     let mut entries = Vec::with_capacity(first.entries.len() + second.entries.len());
     let (mut gap, mut rounding) = (0.0, 0.0);

@@ -3,11 +3,13 @@
 //! `D(A, B) = 2 E|X - Y| - E|X - X'| - E|Y - Y'|`; Székely, Rizzo, Energy statistics: a class of statistics based on
 //! distances (2013).
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use crate::cloud::comparable;
-use crate::distances::{BLOCK_ROWS, Panels, squared_distance};
-use crate::{Cloud, ExactSum, TransportError};
+use crate::distances::{BLOCK_ROWS, Panels};
+use crate::{Cloud, TransportError};
 
 /// An energy distance with the terms of its standard error.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,54 +35,63 @@ pub struct EnergyDistance {
 ///
 /// Clouds of different dimensions.
 pub fn energy_distance(a: Cloud, b: Cloud) -> Result<EnergyDistance, TransportError> {
-    comparable(&a, &b)?;
-    let [ab, ba, aa, bb] = [(&a, &b), (&b, &a), (&a, &a), (&b, &b)].map(|(x, y)| mean_distances(x, y));
+    let dim = comparable(&a, &b)?;
+    let whole = of_all(&a, &b);
+    if a.count() != b.count() {
+        return Ok(whole);
+    }
+    // Of equal weight, what is in both clouds is in neither: the distance is of the rest, however far away that is.
+    let [x, y] = without_shared(&a, &b);
+    if x.len() == a.values().len() {
+        return Ok(whole);
+    }
+    if x.is_empty() {
+        return Ok(EnergyDistance { value: 0.0, rounding: 0.0, ..whole });
+    }
+    let rest = of_all(&Cloud::new(&x, dim)?, &Cloud::new(&y, dim)?);
+    let share = (x.len() as f64 / a.values().len() as f64).powi(2);
+    Ok(EnergyDistance { value: share * rest.value, rounding: share * rest.rounding, ..whole })
+}
+
+fn of_all(a: &Cloud, b: &Cloud) -> EnergyDistance {
+    let [ab, ba, aa, bb] = [(a, b), (b, a), (a, a), (b, b)].map(|(x, y)| mean_distances(x, y));
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let terms = |between: &[f64], within: &[f64]| -> Vec<f64> {
         between.iter().zip(within).map(|(between, within)| 2.0 * (between - within)).collect()
     };
     // Both means of |X - Y|, so that exchanging A and B changes no bit and equal samples give zero.
     let value = (mean(&ab) - mean(&aa)) + (mean(&ba) - mean(&bb));
-    // Sums are in blocks, so that an error grows as the root of their number at most.
-    let rounding = 64.0 * f64::EPSILON * (mean(&ab) + mean(&aa) + mean(&ba) + mean(&bb));
-    if rounding <= ENOUGH * value.abs() || (a.count() + b.count()).pow(2) > LARGEST_EXACT {
-        return Ok(EnergyDistance { value, a_terms: terms(&ab, &aa), b_terms: terms(&ba, &bb), rounding });
-    }
-    let (a_terms, of_a) = exact_terms(&a, &b);
-    let (b_terms, of_b) = exact_terms(&b, &a);
-    let mut sum = ExactSum::default();
-    sum.add_times(&of_a, 1.0);
-    sum.add_times(&of_b, 1.0);
-    let (n, m) = (a.count() as f64, b.count() as f64);
-    // Distances themselves are rounded, each by its own size: what is the same float on both sides is gone.
-    let left =
-        |terms: &[f64]| 4.0 * f64::EPSILON * terms.iter().map(|term| term.abs()).sum::<f64>() / terms.len() as f64;
-    let rounding = left(&a_terms) + left(&b_terms);
-    // Σ_ij n|x_i - y_j| - m|x_i - x_j| and its like are nm times the terms, one n or m more than their means.
-    Ok(EnergyDistance { value: sum.value() / n / n / m / m, a_terms, b_terms, rounding })
+    // Distances are rounded by their own size, and their sums in blocks.
+    let rounding = 16.0 * f64::EPSILON * (mean(&ab) + mean(&aa) + mean(&ba) + mean(&bb));
+    EnergyDistance { value, a_terms: terms(&ab, &aa), b_terms: terms(&ba, &bb), rounding }
 }
 
-/// Rounding below this share of the value is none.
-const ENOUGH: f64 = 1e-10;
-
-/// The most pairs that are summed without rounding.
-const LARGEST_EXACT: usize = 40_000_000;
-
-/// The terms of the points of a, and `Σ_i n m² (E|x_i - Y| - E|x_i - X|)`, summed without rounding: what is far from all others and in both
-/// clouds cancels to the last bit.
-fn exact_terms(a: &Cloud, b: &Cloud) -> (Vec<f64>, ExactSum) {
-    let (n, m) = (a.count() as f64, b.count() as f64);
-    let of = |x: &[f64]| {
-        let mut sum = ExactSum::default();
-        b.points().for_each(|y| sum.add_product(squared_distance(x, y).sqrt(), n));
-        a.points().for_each(|y| sum.add_product(squared_distance(x, y).sqrt(), -m));
-        sum
+/// The points of either cloud that are not in the other, as often as they are.
+fn without_shared(a: &Cloud, b: &Cloud) -> [Vec<f64>; 2] {
+    let compare = |x: &&[f64], y: &&[f64]| x.partial_cmp(y).unwrap_or(Ordering::Equal);
+    let sorted = |cloud: &Cloud<'_>| -> Vec<Vec<f64>> {
+        let mut points: Vec<&[f64]> = cloud.points().collect();
+        points.sort_unstable_by(compare);
+        points.into_iter().map(<[f64]>::to_vec).collect()
     };
-    let points: Vec<&[f64]> = a.points().collect();
-    let sums: Vec<ExactSum> = points.into_par_iter().map(of).collect();
-    let mut total = ExactSum::default();
-    sums.iter().for_each(|sum| total.add_times(sum, m));
-    (sums.iter().map(|sum| 2.0 * sum.value() / n / m).collect(), total)
+    let (x, y) = (sorted(a), sorted(b));
+    let (mut i, mut j, mut rest) = (0, 0, [Vec::new(), Vec::new()]);
+    while i < x.len() || j < y.len() {
+        let order = match (x.get(i), y.get(j)) {
+            (Some(x), Some(y)) => x.partial_cmp(y).unwrap_or(Ordering::Equal),
+            (Some(_), None) => Ordering::Less,
+            _ => Ordering::Greater,
+        };
+        if order == Ordering::Less {
+            rest[0].extend_from_slice(&x[i]);
+        }
+        if order == Ordering::Greater {
+            rest[1].extend_from_slice(&y[j]);
+        }
+        i += usize::from(order != Ordering::Greater);
+        j += usize::from(order != Ordering::Less);
+    }
+    rest
 }
 
 /// `(1/m) Σ_j |x_i - y_j|` for every point of `a`.
@@ -119,6 +130,7 @@ fn mean_distances_on_the_line(x: &[f64], y: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distances::squared_distance;
 
     /// n points of Rᵈ on an additive recurrence: spread out, without a generator.
     fn recurrence(n: usize, dim: usize, step: f64) -> Vec<f64> {

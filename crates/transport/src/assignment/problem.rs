@@ -96,7 +96,8 @@ impl Problem {
             (self.cost.of_squared(squared) - phi[i] - psi[j as usize]).max(0.0)
         };
         let mut gap: f64 = matches.iter().enumerate().map(slack).sum();
-        let mut rounding = self.rounding();
+        let of_duals: f64 = phi.iter().chain(&psi).map(|dual| dual.abs()).sum();
+        let mut rounding = self.rounding() + (self.dim as f64 + 4.0) * f64::EPSILON * of_duals;
         let mut unit = self.unit;
         if self.cost == Cost::SquaredDistance {
             unit *= self.unit;

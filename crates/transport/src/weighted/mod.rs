@@ -184,15 +184,15 @@ struct Plans;
 impl Solver for Plans {
     /// `|x - y|² = |δ|² + 2 δ·(x' - y') + |x' - y'|²` with x', y' centred and δ the difference of the means: distant clouds keep their digits.
     fn fast(&self, sides: Sides) -> Result<Solution, TransportError> {
-        let centre = |values: &[f64], units: &[i64]| match sides.cost {
-            Cost::SquaredDistance => mean(values, units, sides.dim),
-            Cost::Distance => vec![0.0; sides.dim],
-        };
-        solve_about(sides, Some([centre(sides.x, sides.supplies), centre(sides.y, sides.demands)]))
+        let centre = |values: &[f64], units: &[i64]| mean(values, units, sides.dim);
+        let centres = [centre(sides.x, sides.supplies), centre(sides.y, sides.demands)];
+        // A distance does not separate.
+        solve_about(sides, (sides.cost == Cost::SquaredDistance).then_some(centres))
     }
 
     fn plain(&self, sides: Sides) -> Option<Result<Solution, TransportError>> {
-        (sides.supplies.len() * sides.demands.len() <= LARGEST_PLAIN).then(|| solve_about(sides, None))
+        (sides.cost == Cost::SquaredDistance && sides.supplies.len() * sides.demands.len() <= LARGEST_PLAIN)
+            .then(|| solve_about(sides, None))
     }
 }
 

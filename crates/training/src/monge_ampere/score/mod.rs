@@ -620,6 +620,8 @@ impl MongeAmpereScore {
                 "the map is no better than its reference (ELBO {elbo_gain:+.4}{} nats): the law of the run is the reference",
                 eubo_gain.map_or(String::new(), |gain| format!(", EUBO {:+.4}", -gain))
             );
+        } else if elbo_gain == f64::INFINITY {
+            info!("the map has a finite ELBO, and its reference none: the density is zero at draws of the reference");
         } else {
             info!(
                 "the map raises the ELBO by {elbo_gain:.4} nats{}",
