@@ -94,6 +94,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn far_from_the_origin_and_with_far_rows_it_keeps_its_digits() {
+        let a = array![[0.0, 3.0], [1.0, 1.0], [3.0, 2.0], [2.0, 0.0], [1.0, 3.0]];
+        let b = array![[2.0, 2.0], [0.0, 1.0], [1.0, 0.0], [3.0, 3.0]];
+        let near = covariance_error(&a, &b).unwrap();
+        let far = covariance_error(&(&a + 1e14), &(&b + 1e14)).unwrap();
+        assert!((far.value / near.value - 1.0).abs() < 1e-12, "{far:?} and {near:?}");
+        assert!((far.std_error / near.std_error - 1.0).abs() < 1e-9, "{far:?} and {near:?}");
+        // (n Σ x² - (Σ x)²)/(n (n - 1)) of {0, 1, 10¹²} and of {2, 3, 10¹²}, in whole numbers: the difference is that of the cross terms.
+        let [x, y] = [array![[0.0], [1.0], [1e12]], array![[2.0], [3.0], [1e12]]];
+        let exact = ((3 * (1 - 13)) as f64 - (1.0 - 25.0) + 2e12 * (5.0 - 1.0)) / 6.0;
+        assert!((covariance_error(&x, &y).unwrap().value / exact - 1.0).abs() < 1e-12, "{exact}");
+    }
+
+    #[test]
     fn scaling_one_axis_changes_one_entry() {
         // Covariance diag(8/3, 2/3); the first axis scaled by 2 gives diag(32/3, 2/3): the difference is 8.
         let points = array![[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]];

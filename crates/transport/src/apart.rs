@@ -22,8 +22,10 @@ const LEAST_GAP: f64 = 1e-3;
 /// Points of which the nearest is looked for, twice.
 const LOOKED_AT: usize = 16;
 
-/// The ratio of mean and median of squared distances from the middle above which few points make the mean.
+/// A ratio of mean and median of squared distances from the middle above which few points make the mean ...
 const UNEVEN: f64 = 1e6;
+/// ... and one above which tails are heavier than those of most laws.
+const HEAVY: f64 = 30.0;
 
 /// The power of two that the largest coordinate is brought near: high, so that what is small beside it does not underflow.
 const EXPONENT: f64 = 400.0;
@@ -109,12 +111,13 @@ fn solved(sides: Sides, solver: &impl Solver) -> Result<Solution, TransportError
     let plain = || solver.plain(sides).transpose();
     let parts = || in_parts(&sides, solver);
     // What loses too many digits, and what takes its steps in the unit of few far points, is not begun where there is another way.
-    let mut squares = sides.squares();
-    let (is_hopeless, is_uneven) = (sides.is_hopeless(&squares), is_uneven(&mut squares));
+    let squares = sides.squares();
+    let unevenness = unevenness(&mut squares.clone());
+    let (is_uneven, is_hopeless) = (unevenness > UNEVEN, unevenness > HEAVY && sides.is_hopeless(&squares));
     let ways: [&dyn Fn() -> Result<Option<Solution>, TransportError>; 3] = match (is_hopeless, is_uneven) {
         (true, _) => [&plain, &parts, &fast],
         (false, true) => [&parts, &fast, &plain],
-        (false, false) => [&fast, &parts, &plain],
+        (false, false) => [&fast, &plain, &parts],
     };
     let mut best: Option<Judged> = None;
     for way in ways {
@@ -257,11 +260,11 @@ impl<'a> Sides<'a> {
     }
 }
 
-/// Whether few points are so far from all others that the mean of the squared distances from the middle is theirs.
-fn is_uneven(squares: &mut [f64]) -> bool {
+/// The ratio of mean and median of squared distances from the middle: large where the mean is that of few points.
+fn unevenness(squares: &mut [f64]) -> f64 {
     let mean = squares.iter().sum::<f64>() / squares.len() as f64;
     let half = squares.len() / 2;
-    mean > UNEVEN * *squares.select_nth_unstable_by(half, f64::total_cmp).1
+    mean / squares.select_nth_unstable_by(half, f64::total_cmp).1.max(f64::MIN_POSITIVE)
 }
 
 /// Some of the points of both clouds.
