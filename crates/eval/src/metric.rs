@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use brenier_measure::Points;
+use brenier_measure::{Estimate, Points};
 use brenier_transport::Cost;
 use brenier_transport::mmd::Bandwidth;
 use brenier_transport::sinkhorn::{self, Epsilon};
@@ -15,7 +15,7 @@ use crate::clouds::has_spread;
 use crate::error::{check, check_dims};
 use crate::posterior_summary::{CoordinateSummary, SummaryTable};
 use crate::report::{digits, optional};
-use crate::sliced_w2::{random_directions, sliced_w2_value};
+use crate::sliced_w2::{random_directions, sliced_w2_rounding, sliced_w2_value};
 use crate::{
     DIRECTIONS, DenoisingLoss, Direction, EvalError, MetricReport, MetricTable, Reference, covariance_error,
     energy_distance, kl_classifier, kl_knn, mean_error, mmd, sinkhorn_divergence, sliced_w2, w1, w2,
@@ -164,8 +164,8 @@ impl Metric {
         Ok(match self {
             Self::W2 => report.times(unit, 1, &[("duality_gap", 2), ("rounding", 2)]),
             Self::W1 => report.times(unit, 1, &[("duality_gap", 1), ("rounding", 1)]),
-            Self::SlicedW2 | Self::MeanError => report.times(unit, 1, &[]),
-            Self::EnergyDistance => report.times(unit, 1, &[("rounding", 1)]),
+            Self::MeanError => report.times(unit, 1, &[]),
+            Self::SlicedW2 | Self::EnergyDistance => report.times(unit, 1, &[("rounding", 1)]),
             Self::SinkhornDivergence => report.times(unit, cost, &[("epsilon", cost), ("rounding", cost)]),
             Self::Mmd => report.times(unit, 0, &[("bandwidth", 1)]),
             Self::CovarianceError => report.times(unit, 2, &[]),
@@ -187,7 +187,10 @@ impl Metric {
             Self::W1 => w1(samples, reference),
             Self::SlicedW2 => {
                 let directions = random_directions(DIRECTIONS, samples.ncols(), settings.seed);
-                sliced_w2(samples, reference, &directions).map(plain)
+                let rounding = sliced_w2_rounding(samples, reference)?;
+                let Estimate { value, std_error } = sliced_w2(samples, reference, &directions)?;
+                let std_error = if value == 0.0 { std_error } else { std_error.hypot(rounding) };
+                Ok(plain(Estimate { value, std_error }).with_rounding(rounding))
             }
             Self::SinkhornDivergence => sinkhorn_divergence(samples, reference, &settings.sinkhorn),
             Self::EnergyDistance => energy_distance(samples, reference),
@@ -496,6 +499,8 @@ mod tests {
         let points = normal(vec![1.0, 2.0, 0.5], 0, 150);
         let order: Vec<usize> = (0..150).map(|i| (i * 47 + 11) % 150).collect();
         let permuted = points.select(ndarray::Axis(0), &order);
+        let far = Metric::SlicedW2.report(&(&points + 1e12), &(&permuted * 1.1 + 1e12), &Settings::default()).unwrap();
+        assert!(far.note.as_deref().is_some_and(|note| note.starts_with("known to ±")), "{far:?}");
         for metric in [
             Metric::W2,
             Metric::W1,

@@ -1,5 +1,7 @@
 //! A checked view of points that lie row after row in a slice.
 
+use std::cmp::Ordering;
+
 use crate::TransportError;
 
 /// n equally weighted points of Rᵈ: at least one, all coordinates finite.
@@ -68,6 +70,34 @@ pub(crate) fn comparable(a: &Cloud, b: &Cloud) -> Result<usize, TransportError> 
     } else {
         Err(TransportError::TooLarge { largest })
     }
+}
+
+/// The points of either cloud that are not in the other, as often as they are, `[n, d]` and `[m, d]` in lexicographic order.
+pub fn without_shared(a: &Cloud, b: &Cloud) -> [Vec<f64>; 2] {
+    let compare = |x: &&[f64], y: &&[f64]| x.partial_cmp(y).unwrap_or(Ordering::Equal);
+    let sorted = |cloud: &Cloud<'_>| -> Vec<Vec<f64>> {
+        let mut points: Vec<&[f64]> = cloud.points().collect();
+        points.sort_unstable_by(compare);
+        points.into_iter().map(<[f64]>::to_vec).collect()
+    };
+    let (x, y) = (sorted(a), sorted(b));
+    let (mut i, mut j, mut rest) = (0, 0, [Vec::new(), Vec::new()]);
+    while i < x.len() || j < y.len() {
+        let order = match (x.get(i), y.get(j)) {
+            (Some(x), Some(y)) => x.partial_cmp(y).unwrap_or(Ordering::Equal),
+            (Some(_), None) => Ordering::Less,
+            _ => Ordering::Greater,
+        };
+        if order == Ordering::Less {
+            rest[0].extend_from_slice(&x[i]);
+        }
+        if order == Ordering::Greater {
+            rest[1].extend_from_slice(&y[j]);
+        }
+        i += usize::from(order != Ordering::Greater);
+        j += usize::from(order != Ordering::Less);
+    }
+    rest
 }
 
 #[cfg(test)]

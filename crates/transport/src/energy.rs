@@ -3,11 +3,9 @@
 //! `D(A, B) = 2 E|X - Y| - E|X - X'| - E|Y - Y'|`; Székely, Rizzo, Energy statistics: a class of statistics based on
 //! distances (2013).
 
-use std::cmp::Ordering;
-
 use rayon::prelude::*;
 
-use crate::cloud::comparable;
+use crate::cloud::{comparable, without_shared};
 use crate::distances::{BLOCK_ROWS, Panels};
 use crate::{Cloud, TransportError};
 
@@ -74,34 +72,6 @@ fn of_all(a: &Cloud, b: &Cloud) -> EnergyDistance {
     // Distances are rounded by their own size, and their sums in blocks.
     let rounding = 16.0 * f64::EPSILON * (mean(&ab) + mean(&aa) + mean(&ba) + mean(&bb));
     EnergyDistance { value, a_terms: terms(&ab, &aa), b_terms: terms(&ba, &bb), rounding }
-}
-
-/// The points of either cloud that are not in the other, as often as they are.
-fn without_shared(a: &Cloud, b: &Cloud) -> [Vec<f64>; 2] {
-    let compare = |x: &&[f64], y: &&[f64]| x.partial_cmp(y).unwrap_or(Ordering::Equal);
-    let sorted = |cloud: &Cloud<'_>| -> Vec<Vec<f64>> {
-        let mut points: Vec<&[f64]> = cloud.points().collect();
-        points.sort_unstable_by(compare);
-        points.into_iter().map(<[f64]>::to_vec).collect()
-    };
-    let (x, y) = (sorted(a), sorted(b));
-    let (mut i, mut j, mut rest) = (0, 0, [Vec::new(), Vec::new()]);
-    while i < x.len() || j < y.len() {
-        let order = match (x.get(i), y.get(j)) {
-            (Some(x), Some(y)) => x.partial_cmp(y).unwrap_or(Ordering::Equal),
-            (Some(_), None) => Ordering::Less,
-            _ => Ordering::Greater,
-        };
-        if order == Ordering::Less {
-            rest[0].extend_from_slice(&x[i]);
-        }
-        if order == Ordering::Greater {
-            rest[1].extend_from_slice(&y[j]);
-        }
-        i += usize::from(order != Ordering::Greater);
-        j += usize::from(order != Ordering::Less);
-    }
-    rest
 }
 
 /// `(1/m) Σ_j |x_i - y_j|` for every point of `a`.

@@ -52,7 +52,7 @@ mod exact_sum;
 mod exp;
 mod potentials;
 
-pub use cloud::Cloud;
+pub use cloud::{Cloud, without_shared};
 pub use cost::Cost;
 pub use error::TransportError;
 pub use exact_sum::ExactSum;
