@@ -4,6 +4,7 @@ mod backends;
 mod chain;
 mod corruption;
 mod density;
+mod files;
 mod grids;
 mod localize;
 mod metrics;

@@ -14,7 +14,7 @@ use brenier_eval::localization::{Method, Settings, Source as KnownFrom, Subject}
 use brenier_measure::data::{DataSet, Standardization, read_points};
 use brenier_measure::{Denoiser, Empirical, Points, PosteriorCovariance, Purpose, Sample, Stream, TargetConfig};
 use brenier_model::ScoreNetwork;
-use brenier_training::run_directory::CheckpointSelector;
+use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
 use burn::tensor::{DType, Device};
 use ndarray::Array2;
 use tracing::warn;
@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::interruption;
 use crate::methods::wiring::{Flags, OpenedFor};
 use crate::methods::{open, wiring};
+use crate::output_file;
 use crate::run::opened::{StoredRun, TrainedRun};
 use crate::run::problem::Problem;
 
@@ -54,6 +55,8 @@ pub struct Examined {
     pub name: String,
     /// The SPEC as it was given.
     pub spec: PathBuf,
+    /// The files behind the SPEC: those of its data.
+    files: Vec<PathBuf>,
     /// The dimension d.
     pub dim: usize,
     /// Draws of X.
@@ -87,6 +90,8 @@ pub enum Kind {
 
 /// The law of a run, and the way into its coordinates.
 pub struct RunSubject {
+    /// Where it is stored.
+    directory: RunDirectory,
     /// From original to standardised coordinates.
     pub standardization: Standardization,
     /// Names of the columns of the data, where their file has them.
@@ -129,17 +134,30 @@ impl Examined {
             warn!("{}: computed in f64 on the CPU, whatever the device", spec.display());
         }
         if !is_json {
-            return Self::data(spec, read_points(spec, None)?.points, opening);
+            return Self::data(spec, vec![spec.to_owned()], read_points(spec, None)?.points, opening);
         }
         match config::load::load_target(spec)? {
             TargetConfig::Dataset(dataset) => {
                 if dataset.noise > 0.0 {
                     warn!("the points of {} are taken as they stand, without the noise", dataset.path.display());
                 }
-                Self::data(spec, DataSet::load(&dataset)?.points, opening)
+                let points = DataSet::load(&dataset)?.points;
+                Self::data(spec, TargetConfig::Dataset(dataset).files(), points, opening)
             }
             target => Self::target(spec, target, opening),
         }
+    }
+
+    /// Refuses a file that an answer must not be written to: one that a run is stored in, or one behind the SPEC.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`output_file`].
+    pub fn check_output(&self, out: &Path) -> Result<(), Error> {
+        if let Kind::Run(run) = &self.kind {
+            output_file::check_outside_run(out, &run.directory)?;
+        }
+        output_file::check(out, &self.files)
     }
 
     /// What the diagnostics take.
@@ -196,6 +214,7 @@ impl Examined {
         Ok(Self {
             name: stem(spec),
             spec: spec.to_owned(),
+            files: config.files(),
             dim: sampler.dim(),
             sampler,
             posterior,
@@ -208,7 +227,7 @@ impl Examined {
     }
 
     /// The empirical measure of points.
-    fn data(spec: &Path, points: Points, opening: &Opening) -> Result<Self, Error> {
+    fn data(spec: &Path, files: Vec<PathBuf>, points: Points, opening: &Opening) -> Result<Self, Error> {
         let count = points.nrows();
         if let Some(x) = points.iter().find(|x| x.abs() > LARGEST) {
             return Err(Error::bad_input(format!("{} holds {x:e}, whose powers overflow", spec.display()))
@@ -218,6 +237,7 @@ impl Examined {
         Ok(Self {
             name: stem(spec),
             spec: spec.to_owned(),
+            files,
             dim: empirical.dim(),
             sampler: empirical.clone(),
             posterior: empirical.clone(),
@@ -251,7 +271,9 @@ impl Examined {
         };
         let flags = Flags { opened_for, ..Flags::default() };
         let run = open(stored, &flags, problem.as_ref().ok(), &device, &go_on, true)?;
+        let files = run.record.config.target.files();
         let subject = |network, examined| RunSubject {
+            directory: run.directory.clone(),
             standardization: run.record.data.standardization.clone(),
             columns: run.record.data.columns.clone(),
             step: run.step,
@@ -261,6 +283,7 @@ impl Examined {
         let examined = |sampler: Arc<dyn Sample>, posterior, denoiser, run, known_from, notes| Self {
             name: stem(spec),
             spec: spec.to_owned(),
+            files: files.clone(),
             dim: sampler.dim(),
             sampler,
             posterior,

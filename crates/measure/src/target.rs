@@ -234,7 +234,16 @@ impl TargetConfig {
         }
     }
 
-    /// The files that the target is made of.
+    /// The files that the target is read from, that of labels beside the data included.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let labels = match self {
+            Self::Dataset(dataset) => dataset.label_file(),
+            _ => None,
+        };
+        self.clone().paths().into_iter().map(|path| path.clone()).chain(labels).collect()
+    }
+
+    /// The paths in the parameters of the target.
     pub fn paths(&mut self) -> Vec<&mut PathBuf> {
         match self {
             Self::Dataset(dataset) => vec![&mut dataset.path],

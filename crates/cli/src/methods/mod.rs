@@ -5,7 +5,7 @@ mod density;
 pub mod gaussian_mixture;
 #[cfg(test)]
 pub mod gaussian_moments;
-mod localized;
+pub mod localized;
 pub mod monge_ampere_logistic;
 pub mod monge_ampere_score;
 mod sampling;

@@ -1,6 +1,6 @@
 //! A run on disk, opened for reading: its record, and the law of one of its checkpoints.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use brenier_model::TrainedSampler;
 use brenier_training::Files;
@@ -9,6 +9,7 @@ use burn::tensor::Device;
 
 use crate::error::Error;
 use crate::methods::wiring::{Flags, Wiring};
+use crate::output_file;
 use crate::run::RunView;
 use crate::run::law::Law;
 use crate::run::problem::Problem;
@@ -48,6 +49,17 @@ impl StoredRun {
         let loaded = directory.load(selector)?;
         loaded.say_warnings();
         Ok(Self { record, step: loaded.step, files: loaded.files, directory })
+    }
+
+    /// Refuses a file that an answer must not be written to: one that the run is stored in, that it learnt from, or one of these inputs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`output_file`].
+    pub fn check_output(&self, out: &Path, inputs: &[&Path]) -> Result<(), Error> {
+        output_file::check_outside_run(out, &self.directory)?;
+        let data = self.record.config.target.files();
+        output_file::check(out, inputs.iter().copied().chain(data.iter().map(PathBuf::as_path)))
     }
 
     /// Makes the law of the checkpoint, with what the flags put over the config.

@@ -14,6 +14,8 @@ use tracing::{info, warn};
 
 use crate::arguments::Judging;
 use crate::error::Error;
+use crate::logging;
+use crate::methods::localized::LOCALIZATION;
 use crate::methods::wiring::{Flags, ProgressPlot, Wiring};
 use crate::run::RunContext;
 use crate::run::convergence_figure::convergence_figure;
@@ -39,6 +41,12 @@ const CONVERGENCE: &str = "figures/convergence.png";
 /// The denoising loss against the noise level.
 const DENOISING_LOSS: &str = "figures/denoising_loss.png";
 
+/// All of these.
+const ALL: [&str; 8] = [SAMPLES, EVALUATION, PICTURE, LOSS, MAP, DENSITY, CONVERGENCE, DENOISING_LOSS];
+
+/// How the pictures of samples at checkpoints begin.
+const PROGRESS: &str = "figures/samples-";
+
 /// Images in a picture.
 const MOST_IMAGES: u64 = 100;
 /// Points in a picture.
@@ -50,7 +58,7 @@ const MOST_POINTS: u64 = 2000;
 ///
 /// A file that cannot be removed.
 pub fn clear(directory: &RunDirectory) -> Result<(), Error> {
-    for name in [SAMPLES, EVALUATION, PICTURE, MAP, DENSITY, LOSS, CONVERGENCE, DENOISING_LOSS] {
+    for name in ALL {
         let path = directory.path().join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(Error::writing(&path, error)),
@@ -145,6 +153,12 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
     Ok(())
 }
 
+/// Whether a path, relative to a run directory, is something that a run leaves there beside its checkpoints.
+pub fn is_output(name: &Path) -> bool {
+    let name = name.to_string_lossy();
+    ALL.contains(&name.as_ref()) || name == logging::FILE_NAME || name == LOCALIZATION || name.starts_with(PROGRESS)
+}
+
 /// Whether samples of such data make a picture.
 pub fn has_picture(data: &DataRecord) -> bool {
     data.image_shape.is_some() || data.dim == 2
@@ -165,7 +179,7 @@ pub fn progress_figure(
     let count = if law.data.image_shape.is_some() { MOST_IMAGES } else { MOST_POINTS };
     let drawn = law.draw_all(seed, count, &|| true)?;
     if let Some(png) = picture(&drawn, law.data, target_points(problem, seed).as_ref())? {
-        directory.write_file(&format!("figures/samples-{step:08}.png"), &png)?;
+        directory.write_file(&format!("{PROGRESS}{step:08}.png"), &png)?;
     }
     Ok(())
 }
@@ -221,7 +235,7 @@ fn target_points(problem: &Problem, seed: u64) -> Option<Points> {
 fn npy(points: &Points) -> Vec<u8> {
     let write = || {
         let (n, d) = points.dim();
-        let mut encoder = PointEncoder::new(Vec::new(), Format::Npy(Precision::Single), d, n as u64, None)?;
+        let mut encoder = PointEncoder::new(Vec::new(), Format::Npy(Precision::Double), d, n as u64, None)?;
         encoder.write(points)?;
         encoder.finish()
     };

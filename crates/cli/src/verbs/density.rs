@@ -11,7 +11,6 @@ use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::{Flags, OpenedFor};
-use crate::output_file;
 use crate::progress::Progress;
 use crate::run::law::DensityError;
 use crate::run::opened::StoredRun;
@@ -23,9 +22,9 @@ use crate::verbs::Context;
 /// The error is that of a random trace, for a score network above 32 dimensions; 0 where the density is exact.
 pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, Error> {
     let format = Format::of_path(&arguments.out)?;
-    output_file::check(&arguments.out, &[&arguments.input])?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    run.check_output(&arguments.out, &[&arguments.input])?;
     let data = &run.record.data;
     let points = read_points(&arguments.input, data.columns.as_deref())?.points;
     if points.ncols() != data.dim {

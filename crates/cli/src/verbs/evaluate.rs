@@ -14,7 +14,6 @@ use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::Flags;
-use crate::output_file;
 use crate::run::agreement::{Side, agreement};
 use crate::run::density_metrics::{OF_ANNEALING, has_posterior};
 use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
@@ -39,7 +38,7 @@ struct Judged {
 pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit, Error> {
     let paths: Vec<&PathBuf> = std::iter::once(&arguments.opened.run).chain(&arguments.others).collect();
     // Before anything is computed: all runs, and where the answer goes.
-    let mut stored = paths
+    let stored = paths
         .iter()
         .map(|path| StoredRun::open(path, arguments.opened.checkpoint))
         .collect::<Result<Vec<StoredRun>, Error>>()?;
@@ -51,7 +50,7 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
         }
     }
     if let Some(out) = &arguments.out {
-        check_summary_file(out, &mut stored[0])?;
+        check_summary_file(out, &stored[0])?;
     }
     let mut all = Vec::with_capacity(stored.len());
     for (index, run) in stored.into_iter().enumerate() {
@@ -141,19 +140,12 @@ fn judge(run: StoredRun, index: u64, arguments: &EvaluateArguments, context: &Co
 }
 
 /// Refuses a file that no summary can be written to: what the run learnt from, and what is its own.
-fn check_summary_file(out: &Path, run: &mut StoredRun) -> Result<(), Error> {
+fn check_summary_file(out: &Path, run: &StoredRun) -> Result<(), Error> {
     if !out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
         return Err(Error::bad_input(format!("{}: the summary of every coordinate is a csv file", out.display()))
             .hint("give --out a name that ends in .csv"));
     }
-    let own = run.directory.path().canonicalize();
-    if let (Ok(own), Ok(there)) = (own, out.canonicalize())
-        && there.starts_with(own)
-    {
-        return Err(Error::bad_input(format!("{} is a file of the run", out.display())).hint("give --out another name"));
-    }
-    let inputs = run.record.config.target.paths();
-    output_file::check(out, &inputs.iter().map(|path| path.as_path()).collect::<Vec<_>>())
+    run.check_output(out, &[])
 }
 
 /// Writes the summary of every coordinate as csv.

@@ -1,5 +1,7 @@
 //! `train run`: trains a sampler from a config.
 
+use std::path::Path;
+
 use brenier_training::run_directory::RunDirectory;
 use tracing::info;
 
@@ -42,6 +44,9 @@ pub fn run(arguments: &RunArguments, context: &Context) -> Result<Exit, Error> {
         quiet: context.quiet,
     };
     wiring(&record.config.method).refuse(&view)?;
+    if arguments.fresh {
+        check_stays(&path, &record)?;
+    }
     if arguments.fresh
         && let Some(old) = RunDirectory::move_aside(&path)?
     {
@@ -70,6 +75,22 @@ fn config_of(arguments: &RunArguments) -> Result<Config, Error> {
         flags.push(Override::flag("--device", "device", device));
     }
     Ok(load::load(&arguments.config, &arguments.sets, &flags)?)
+}
+
+/// Refuses to set a directory aside that holds what the new run is made of.
+fn check_stays(path: &Path, record: &RunRecord) -> Result<(), Error> {
+    let config = &record.config;
+    let start = wiring(&config.method).start_from(config).map(|start| start.path.to_owned());
+    let mut inputs = config.target.files().into_iter().chain(start);
+    let Ok(path) = path.canonicalize() else { return Ok(()) };
+    match inputs.find(|input| input.canonicalize().is_ok_and(|input| input.starts_with(&path))) {
+        Some(input) => {
+            let (input, path) = (input.display(), path.display());
+            Err(Error::bad_input(format!("`--fresh` would move {input} away, which lies in the run {path}"))
+                .hint("put it elsewhere first, or give the new run another `--run-dir`"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The record that a run goes on with: the new config where it may differ from the stored one.

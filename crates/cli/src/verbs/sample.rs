@@ -25,6 +25,7 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     let format = if is_png { None } else { Some(Format::of_path(&arguments.out)?) };
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    run.check_output(&arguments.out, &[])?;
     let data = run.record.data.clone();
     let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);
     let go_on = || !interruption::asked();

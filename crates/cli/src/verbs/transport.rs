@@ -11,7 +11,6 @@ use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::Flags;
-use crate::output_file;
 use crate::progress::Progress;
 use crate::run::opened::StoredRun;
 use crate::stdout::say;
@@ -23,9 +22,9 @@ const TILE: usize = 4096;
 /// Writes the image of every point: of the reference in the coordinates of the data, or with `--inverse` the other way.
 pub fn transport(arguments: &TransportArguments, context: &Context) -> Result<Exit, Error> {
     let format = Format::of_path(&arguments.out)?;
-    output_file::check(&arguments.out, &[&arguments.input])?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    run.check_output(&arguments.out, &[&arguments.input])?;
     let go_on = || !interruption::asked();
     let run = open(run, &Flags::default(), None, &device, &go_on, context.quiet)?;
     let (data, name) = (&run.record.data, &run.record.config.name);

@@ -84,6 +84,19 @@ impl DataSetConfig {
             split: SplitConfig::default(),
         }
     }
+
+    /// The file that `label` names where labels have one of their own: beside the data, or relative to the working directory.
+    pub fn label_file(&self) -> Option<PathBuf> {
+        match Format::of(&self.path).ok()?.kind {
+            Kind::Npy | Kind::Idx => Some(label_file(&self.path, self.label.as_deref()?)),
+            Kind::Npz | Kind::Csv | Kind::Tsv => None,
+        }
+    }
+}
+
+fn label_file(data: &Path, label: &str) -> PathBuf {
+    let beside = data.with_file_name(label);
+    if beside.exists() { beside } else { PathBuf::from(label) }
 }
 
 /// The content of a data file: one point a row, in the file's own coordinates.
@@ -163,8 +176,7 @@ fn read(path: &Path, selection: &Selection) -> Result<DataSet, DataError> {
     let (table, kind, sha256) = read_table(path, selection).map_err(at(path))?;
     let Table { points, names, mut labels, row_shape } = table;
     if let (Kind::Npy | Kind::Idx, Some(label)) = (kind, selection.label) {
-        let beside = path.with_file_name(label);
-        let file = if beside.exists() { beside } else { PathBuf::from(label) };
+        let file = label_file(path, label);
         labels = Some(read_label_file(&file, points.nrows()).map_err(at(&file))?);
     }
     Ok(DataSet { points, labels, columns: names, row_shape, sha256 })

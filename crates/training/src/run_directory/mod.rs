@@ -257,6 +257,16 @@ impl RunDirectory {
         metrics_log::read(&self.path)
     }
 
+    /// Whether a path, relative to a run directory, is one of its own: a record, the log, or anything in a checkpoint.
+    pub fn keeps(name: &Path) -> bool {
+        let own = [CONFIG, LATEST, BEST, record::FILE, lock::FILE, metrics_log::FILE];
+        name.components().next().is_some_and(|first| {
+            let first = first.as_os_str().to_string_lossy();
+            let step = checkpoint::step_of(first.strip_suffix(checkpoint::ASIDE).unwrap_or(&first));
+            own.contains(&first.as_ref()) || first.starts_with(atomic::TEMPORARY) || step.is_some()
+        })
+    }
+
     /// Writes a file of the run atomically: `evaluation.json`, `figures/samples.png`, making the
     /// directory it lies in.
     ///
@@ -266,15 +276,7 @@ impl RunDirectory {
     pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), RunDirectoryError> {
         let path = self.path.join(name);
         let inside = Path::new(name).components().all(|component| matches!(component, Component::Normal(_)));
-        let first = Path::new(name).components().next().map(|first| first.as_os_str().to_string_lossy().into_owned());
-        let own = [CONFIG, LATEST, BEST, record::FILE, lock::FILE, metrics_log::FILE];
-        if !inside
-            || first.is_none_or(|first| {
-                own.contains(&first.as_str())
-                    || first.starts_with(atomic::TEMPORARY)
-                    || checkpoint::step_of(&first).is_some()
-            })
-        {
+        if !inside || name.is_empty() || Self::keeps(Path::new(name)) {
             let reason = "this name is not free for a file of the run. Choose another one inside the run directory";
             return Err(RunDirectoryError::Refused { path, reason: reason.into() });
         }

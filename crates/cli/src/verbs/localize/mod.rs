@@ -35,7 +35,7 @@ pub fn localize(arguments: &LocalizeArguments, context: &Context) -> Result<Exit
     if let Some(out) = &arguments.out {
         Format::of_path(out)?;
         let points = arguments.at.iter().chain(&arguments.at_data);
-        output_file::check(out, &specs.iter().chain(points).map(PathBuf::as_path).collect::<Vec<_>>())?;
+        output_file::check(out, specs.iter().chain(points))?;
         if specs.len() > 1 {
             return Err(Error::one_spec_for_out(specs.len()));
         }
@@ -45,6 +45,9 @@ pub fn localize(arguments: &LocalizeArguments, context: &Context) -> Result<Exit
     let asked = Asked::new(arguments);
     let mut subjects = specs.iter().map(|spec| Examined::open(spec, &opening)).collect::<Result<Vec<_>, _>>()?;
     distinguish(&mut subjects);
+    if let Some(out) = &arguments.out {
+        subjects.iter().try_for_each(|subject| subject.check_output(out))?;
+    }
     let mut work = Vec::with_capacity(subjects.len());
     for subject in subjects {
         let question = question(arguments, &subject)?;
