@@ -117,6 +117,28 @@ fn the_curve_outlives_the_data_and_a_run_without_either_says_what_to_do() {
 }
 
 #[test]
+fn the_curve_of_another_run_is_not_taken() {
+    let place = Workplace::new();
+    let config = "score_matching_gaussian_mixture.json";
+    let small = ["-q", "--set", "output.figures=false", "--set", "training.steps=20"];
+    place.smoke(config, "one", &small).succeeds();
+    // One mean moved by 50: name and version of the target, and the seed, stay.
+    let moved = std::fs::read_to_string(smoke(config)).unwrap().replacen("[[-2.0, ", "[[48.0, ", 1);
+    let (moved, other) = (place.write("moved.json", &moved), place.run("other"));
+    place.train(&[&["run", text(&moved), "--run-dir", text(&other)][..], &small].concat()).succeeds();
+    let one = place.run("one");
+    let before = samples(&place, &one, &["--grid", "localized"]);
+    let kept = std::fs::read(one.join("localization.json")).unwrap();
+    samples(&place, &other, &["--grid", "localized"]);
+    std::fs::copy(other.join("localization.json"), one.join("localization.json")).unwrap();
+    assert!(kept != std::fs::read(one.join("localization.json")).unwrap());
+    let out = place.path("samples.npy");
+    let again = ["sample", text(&one), "--count", "64", "--grid", "localized", "--out", text(&out)];
+    place.train(&again).succeeds().says("that of another run");
+    assert!(before == std::fs::read(&out).unwrap() && kept == std::fs::read(one.join("localization.json")).unwrap());
+}
+
+#[test]
 fn a_chain_has_no_localized_grid() {
     let place = Workplace::new();
     place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();

@@ -22,6 +22,40 @@ fn check_data(place: &Workplace, path: &str) -> Outcome {
     Outcome { stderr: outcome.stderr.replace(path, "FILE"), ..outcome }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_signal_is_heard_in_one_long_log_density_and_before_a_config_comes() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q", "--set", "output.figures=false"]).succeeds();
+    let (run, points, out) = (place.run("run"), place.write("one.csv", "0.1,0.2\n"), place.path("out.npy"));
+    let long = ["density", text(&run), "--in", text(&points), "--steps", "1000000", "--out", text(&out)];
+    let pipe = place.path("pipe.json");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for arguments in [&long[..], &["check", text(&pipe)], &["localize", text(&pipe)]] {
+        let mut child = place.command(arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
+        // Long enough to have come to the work; it would take hours.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{arguments:?}");
+    }
+    assert!(!out.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_config_that_never_ends_is_no_config() {
+    Workplace::new().train(&["check", "/dev/zero"]).fails(2).says("is no text");
+}
+
+#[test]
+fn a_config_in_utf_16_is_named_so() {
+    let place = Workplace::new();
+    let text_16 = "\u{feff}{\"name\": \"a\"}".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let config = place.path("config.json");
+    std::fs::write(&config, text_16).unwrap();
+    place.train(&["check", text(&config)]).fails(2).says("UTF-16").says("save it as UTF-8");
+}
+
 #[test]
 fn an_existing_run_directory_is_not_touched() {
     let place = Workplace::new();
@@ -103,11 +137,11 @@ fn a_header_that_promises_a_trillion_rows_allocates_nothing() {
 }
 
 #[test]
-fn a_path_that_cannot_be_written_is_nobodys_input() {
+fn a_folder_that_is_not_there_is_named() {
     let place = Workplace::new();
     place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
     let (run, out) = (place.run("run"), place.path("no/such/folder/out.npy"));
-    place.train(&["sample", text(&run), "--count", "5", "--out", text(&out)]).fails(1).says("cannot write");
+    place.train(&["sample", text(&run), "--count", "5", "--out", text(&out)]).fails(2).says("no folder");
 }
 
 #[test]

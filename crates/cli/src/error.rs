@@ -338,6 +338,9 @@ impl Error {
 
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
+        if matches!(error, ConfigError::Interrupted) {
+            return Self::interrupted();
+        }
         let hint = error.hint();
         let message = match &error {
             ConfigError::Syntax { error: syntax, .. } => format!("{error}\n{}", syntax.excerpt()),

@@ -54,11 +54,17 @@ impl TrainedSampler for DiffusionSampler {
     }
 
     /// By the probability-flow ODE, whatever the sampler.
-    fn log_density(&self, x: &Points, seed: u64, first_index: u64) -> Result<LogDensity, SamplerError> {
+    fn log_density(
+        &self,
+        x: &Points,
+        seed: u64,
+        first_index: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<LogDensity, SamplerError> {
         let dtype = self.precise_dtype();
         let network = self.precise.get_or_init(|| self.network.clone().cast(dtype));
         let x = to_tensor(x, dtype, &self.device);
-        let mut found = log_density(network, x, &self.plan.density_levels, seed, first_index)?;
+        let mut found = log_density(network, x, &self.plan.density_levels, seed, first_index, go_on)?;
         if !matches!(
             self.plan.sampling.sampler,
             SamplerConfig::Euler | SamplerConfig::Heun | SamplerConfig::DpmSolver2M

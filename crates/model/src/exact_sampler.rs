@@ -42,7 +42,13 @@ impl TrainedSampler for ExactSampler {
     }
 
     /// That of the mixture, whatever the plan.
-    fn log_density(&self, x: &Points, _seed: u64, first_index: u64) -> Result<LogDensity, SamplerError> {
+    fn log_density(
+        &self,
+        x: &Points,
+        _seed: u64,
+        first_index: u64,
+        _go_on: &dyn Fn() -> bool,
+    ) -> Result<LogDensity, SamplerError> {
         let found = self.law.log_density(to_tensor(x, DType::F64, &Device::flex())).into_data().convert::<f64>();
         let values: Vec<f64> = found.try_to_vec().expect("f64 after conversion");
         if let Some(row) = values.iter().position(|value| !value.is_finite()) {

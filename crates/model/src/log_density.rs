@@ -84,19 +84,20 @@ pub fn log_density(
     levels: &[f64],
     seed: u64,
     first_index: u64,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<LogDensity, SamplerError> {
-    log_density_by(Divergence::for_dim(denoiser.dim()), denoiser, x, levels, seed, first_index)
+    log_density_by(Divergence::for_dim(denoiser.dim()), denoiser, x, levels, seed, first_index, go_on)
 }
 
 /// `log p_{σ_min}(x)` at every point, x `[n, d]`, in the number type of x.
 ///
 /// The path goes up the levels of a sampling grid ([`GridConfig::levels`](crate::GridConfig::levels), its last level 0 left out) by
 /// the Runge-Kutta method of order 4: the error of the solver falls by 16 when the steps double. A sign vector is a function of (seed, its number,
-/// `first_index` + row).
+/// `first_index` + row). `go_on` is asked at every step.
 ///
 /// # Errors
 ///
-/// Levels that are no grid, a path that is not finite.
+/// Levels that are no grid, a path that is not finite, an interruption.
 pub fn log_density_by(
     method: Divergence,
     denoiser: &dyn ScoreJacobian,
@@ -104,6 +105,7 @@ pub fn log_density_by(
     levels: &[f64],
     seed: u64,
     first_index: u64,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<LogDensity, SamplerError> {
     check_levels(levels)?;
     if levels.len() < 3 {
@@ -126,7 +128,8 @@ pub fn log_density_by(
         };
         let data = TensorData::new(tangents, [directions * count, d]);
         let tangents = Tensor::from_data(data, (&x.device(), x.dtype()));
-        let (y, integrals) = integrate(denoiser, x.clone().slice_dim(0, first..first + count), tangents, levels);
+        let start = x.clone().slice_dim(0, first..first + count);
+        let (y, integrals) = integrate(denoiser, start, tangents, levels, go_on)?;
         for ((y, integrals), index) in y.chunks(d).zip(integrals).zip(indices) {
             let constant = d as f64 * (2.0 * std::f64::consts::PI * sigma_max * sigma_max).ln() / 2.0;
             let reference = -y.iter().map(|y| (y / sigma_max).powi(2)).sum::<f64>() / 2.0 - constant;
@@ -152,7 +155,8 @@ fn integrate(
     start: Tensor<2>,
     tangents: Tensor<2>,
     levels: &[f64],
-) -> (Vec<f64>, Vec<Vec<f64>>) {
+    go_on: &dyn Fn() -> bool,
+) -> Result<(Vec<f64>, Vec<Vec<f64>>), SamplerError> {
     let (n, rows, options) = (start.dims()[0], tangents.dims()[0], (&start.device(), start.dtype()));
     // dy/dσ, and the rate of every tangent's integral.
     let rates = |y: &Tensor<2>, sigma: f64| {
@@ -162,6 +166,9 @@ fn integrate(
     let mut y = start.clone();
     let mut integrals = Tensor::<2>::zeros([rows, 1], options);
     for pair in levels[..levels.len() - 1].windows(2).rev() {
+        if !go_on() {
+            return Err(SamplerError::Interrupted);
+        }
         let (sigma, h) = (pair[1], pair[0] - pair[1]);
         let (slope_1, rate_1) = rates(&y, sigma);
         let (slope_2, rate_2) = rates(&(y.clone() + slope_1.clone() * (h / 2.0)), sigma + h / 2.0);
@@ -173,7 +180,7 @@ fn integrate(
     let read = |tensor: Tensor<2>| tensor.into_data().convert::<f64>().try_to_vec::<f64>().unwrap_or_default();
     let stacked = read(integrals);
     let integrals = (0..n).map(|i| stacked.iter().skip(i).step_by(n).copied().collect()).collect();
-    (read(y), integrals)
+    Ok((read(y), integrals))
 }
 
 /// The d unit vectors at each of n points, the first n rows the first one.
@@ -256,7 +263,7 @@ mod tests {
     fn densities(law: &dyn ScoreJacobian, x: &Points, steps: usize, method: Divergence) -> LogDensity {
         let levels = GridConfig::default().levels(0.01, 80.0, steps).unwrap();
         let x = to_tensor(x, DType::F64, &Device::flex());
-        log_density_by(method, law, x, &levels, 1, 0).unwrap()
+        log_density_by(method, law, x, &levels, 1, 0, &|| true).unwrap()
     }
 
     #[test]

@@ -33,12 +33,19 @@ pub trait TrainedSampler: Send + Sync {
     fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError>;
 
     /// `log q` (nats) at points `[n, d]`, of which the first has this index: a random trace is a function of the seed and the index.
+    /// `go_on` is asked as the work proceeds.
     ///
     /// # Errors
     ///
-    /// [`SamplerError::NoLogDensity`] where the law has none, which is also the default; a value that is not finite.
-    fn log_density(&self, x: &Points, seed: u64, first_index: u64) -> Result<LogDensity, SamplerError> {
-        let _ = (x, seed, first_index);
+    /// [`SamplerError::NoLogDensity`] where the law has none, which is also the default; a value that is not finite, an interruption.
+    fn log_density(
+        &self,
+        x: &Points,
+        seed: u64,
+        first_index: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<LogDensity, SamplerError> {
+        let _ = (x, seed, first_index, go_on);
         Err(SamplerError::NoLogDensity)
     }
 
@@ -85,7 +92,7 @@ pub trait TrainedSampler: Send + Sync {
     ) -> Result<(Points, Vec<f64>), SamplerError> {
         let first = indices.start;
         let points = to_points(self.sample(seed, indices, go_on)?);
-        let log_density = self.log_density(&points, seed, first)?;
+        let log_density = self.log_density(&points, seed, first, go_on)?;
         Ok((points, log_density.values))
     }
 

@@ -1,5 +1,7 @@
 //! From a file and a command line to a config: parsed, overridden, checked and resolved.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf, absolute};
 
 use brenier_measure::TargetConfig;
@@ -11,6 +13,7 @@ use super::mistakes::Mistakes;
 use super::set::Override;
 use super::tree::{self, Kind, Node};
 use super::{Config, ConfigError, consistency};
+use crate::interruption;
 use crate::methods::{paths, wiring};
 
 /// The JSON schema of a config, as `train schema` prints it.
@@ -70,15 +73,23 @@ pub fn parse_target(path: &Path, text: &str) -> Result<TargetConfig, ConfigError
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    // A config is a few kilobytes; a data file given by mistake may be anything.
+    // A config is a few kilobytes; what is given by mistake may be anything, and never end.
     const LARGEST: u64 = 16 << 20;
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-    let no_text = || ConfigError::NoText { path: path.to_owned() };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > LARGEST {
-        return Err(no_text());
+    let file = path.to_owned();
+    // Whoever writes into a pipe may never come.
+    let read = move || {
+        let mut bytes = Vec::new();
+        Ok(File::open(file).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).map(|_| bytes))
+    };
+    let bytes = interruption::abandonable(read).map_err(|_| ConfigError::Interrupted)?.map_err(unreadable)?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(ConfigError::Utf16 { path: path.to_owned() });
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|_| no_text())
+    match String::from_utf8(bytes) {
+        Ok(text) if text.len() as u64 <= LARGEST => Ok(text),
+        _ => Err(ConfigError::NoText { path: path.to_owned() }),
+    }
 }
 
 fn parse_tree(path: &Path, text: &str) -> Result<Node, ConfigError> {

@@ -249,6 +249,15 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A signal came before the text.
+    #[error("interrupted before a config was read")]
+    Interrupted,
+    /// The file is text in UTF-16.
+    #[error("{} is text in UTF-16, and a config is read as UTF-8", path.display())]
+    Utf16 {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is no text.
     #[error("{} is no text, so it is no config", path.display())]
     NoText {
@@ -286,6 +295,10 @@ impl ConfigError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "give the path of a JSON file; configs/ holds examples",
+            Self::Interrupted => "give the command again",
+            Self::Utf16 { .. } => {
+                "save it as UTF-8; the redirection of Windows PowerShell 5 writes UTF-16: use `train init FILE | Out-File -Encoding utf8 CONFIG`"
+            }
             Self::NoText { .. } => "a config is a JSON file; `train init FILE` writes one for a data file",
             Self::Syntax { .. } => "a config is plain JSON; `train check` reads it without running it",
             Self::InvalidTarget { .. } => {

@@ -145,7 +145,7 @@ impl TrainedSampler for GaussianLaw {
         Ok(to_tensor(&drawn, DType::F64, &Device::flex()))
     }
 
-    fn log_density(&self, x: &Points, _: u64, _: u64) -> Result<LogDensity, SamplerError> {
+    fn log_density(&self, x: &Points, _: u64, _: u64, _: &dyn Fn() -> bool) -> Result<LogDensity, SamplerError> {
         if self.is_hidden {
             return Err(SamplerError::NoLogDensity);
         }
@@ -419,7 +419,7 @@ mod tests {
             GaussianMixture::new(vec![1.0], vec![vec![0.0; 2]], vec![vec![vec![1.0, 0.0], vec![0.0, 1.0]]]).unwrap();
         let y = to_points(GaussianLaw { law: normal.clone(), is_hidden: false }.sample(1, 0..50, &|| true).unwrap());
         let (x, log_det) = sampler.map().unwrap().transport(&y).unwrap();
-        let found = sampler.log_density(&x, 0, 0).unwrap().values;
+        let found = sampler.log_density(&x, 0, 0, &|| true).unwrap().values;
         // q(T(y)) |det ∇T(y)| = ρ(y).
         for ((q, log_det), rho) in found.iter().zip(log_det).zip(densities(&normal, &y)) {
             assert!((q + log_det - rho).abs() < 1e-12, "{q} + {log_det} against {rho}");

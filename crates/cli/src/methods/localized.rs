@@ -25,7 +25,7 @@ pub const LOCALIZATION: &str = "localization.json";
 
 /// What the file says of itself.
 const FORMAT: &str = "brenier-localization";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// The most training points that the curve is chosen from.
 const POINTS: usize = 4096;
@@ -41,10 +41,8 @@ struct Record {
     format_version: u64,
     /// The program that computed it.
     program_version: String,
-    /// The SHA-256 of the data, or name and version of the target.
-    target: String,
-    /// The seed of the run.
-    seed: u64,
+    /// What it was computed from ([`RunRecord::fingerprint`](crate::run::record::RunRecord::fingerprint)).
+    fingerprint: String,
     /// The curve, in standardised coordinates.
     curve: SamplingCurve,
     /// Refined grids that were asked for, each once.
@@ -131,8 +129,7 @@ impl Localization<'_> {
             format: FORMAT.to_owned(),
             format_version: VERSION,
             program_version: crate::arguments::VERSION.to_owned(),
-            target: self.0.record.data.origin.clone(),
-            seed: self.0.record.config.seed,
+            fingerprint: self.0.record.fingerprint(),
             curve,
             optimized: Vec::new(),
         };
@@ -143,11 +140,7 @@ impl Localization<'_> {
     /// The record of this run, if it is kept and sound.
     fn read(&self) -> Option<Record> {
         match self.0.directory?.read_record::<Record>(LOCALIZATION, FORMAT, VERSION) {
-            Ok(Some(record))
-                if record.target == self.0.record.data.origin && record.seed == self.0.record.config.seed =>
-            {
-                Some(record)
-            }
+            Ok(Some(record)) if record.fingerprint == self.0.record.fingerprint() => Some(record),
             Ok(Some(_)) => {
                 warn!("{LOCALIZATION} is that of another run; it is computed anew");
                 None

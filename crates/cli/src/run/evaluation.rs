@@ -296,9 +296,9 @@ fn of_density(
     let total = test.nrows() + samples.as_ref().map_or(0, Points::nrows);
     let mut progress = Progress::new(total as u64, 0, "log-densities", judge.quiet);
     let mut log_q = |points: &Points, before: usize| {
-        run.law().log_densities(points, seed, &mut |_, done| {
+        run.law().log_densities(points, seed, judge.go_on, &mut |_, done| {
             progress.update((before + done) as u64, &[]);
-            if (judge.go_on)() { Ok(()) } else { Err(Error::interrupted()) }
+            Ok(())
         })
     };
     let found = log_q(&test, 0).and_then(|at_test| {

@@ -56,8 +56,7 @@ pub fn importance(
         None => None,
         Some(particles) => {
             let x = standardization.undo(particles);
-            let found =
-                law.log_densities(&x, seed, &mut |_, _| if go_on() { Ok(()) } else { Err(Error::interrupted()) });
+            let found = law.log_densities(&x, seed, go_on, &mut |_, _| Ok(()));
             match found {
                 // A particle that is not found on the side of the reference says nothing of the others.
                 Ok(found) => {

@@ -66,19 +66,27 @@ impl Law<'_> {
     }
 
     /// `log q` (nats) at points `[n, d]`, of which the first has this index; the Jacobian of the standardisation is included.
+    /// `go_on` is asked between steps.
     ///
     /// # Errors
     ///
-    /// A law without log-densities, and one that is not finite.
-    pub fn log_density(&self, points: &Points, seed: u64, first_index: u64) -> Result<LogDensity, SamplerError> {
+    /// A law without log-densities, one that is not finite, an interruption.
+    pub fn log_density(
+        &self,
+        points: &Points,
+        seed: u64,
+        first_index: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<LogDensity, SamplerError> {
         let standardization = &self.data.standardization;
-        let mut found = self.sampler.log_density(&standardization.apply(points), seed, first_index)?;
+        let mut found = self.sampler.log_density(&standardization.apply(points), seed, first_index, go_on)?;
         let log_jacobian = standardization.log_det();
         found.values.iter_mut().for_each(|value| *value += log_jacobian);
         Ok(found)
     }
 
-    /// `log q` at all points; `each` sees every tile with the number of points that are done, and stops the work by an error.
+    /// `log q` at all points; `each` sees every tile with the number of points that are done, and stops the work by an error, as does
+    /// `go_on` between steps.
     ///
     /// # Errors
     ///
@@ -87,13 +95,17 @@ impl Law<'_> {
         &self,
         points: &Points,
         seed: u64,
+        go_on: &dyn Fn() -> bool,
         each: &mut dyn FnMut(&LogDensity, usize) -> Result<(), Error>,
     ) -> Result<LogDensity, DensityError> {
         let mut all: Option<LogDensity> = None;
         for start in (0..points.nrows()).step_by(DENSITY_TILE) {
+            if !go_on() {
+                return Err(DensityError::Stopped(Error::interrupted()));
+            }
             let end = (start + DENSITY_TILE).min(points.nrows());
             let rows = points.slice(ndarray::s![start..end, ..]).to_owned();
-            let tile = self.log_density(&rows, seed, start as u64).map_err(|error| match error {
+            let tile = self.log_density(&rows, seed, start as u64, go_on).map_err(|error| match error {
                 SamplerError::Interrupted => DensityError::Stopped(error.into()),
                 error => DensityError::Undefined(error),
             })?;

@@ -53,7 +53,7 @@ pub fn density_figure(law: &Law, problem: &Problem, target: &Points, log_z: Opti
     let window = Window::around(target).ok_or_else(|| FigureError::Empty { title: title.to_owned() })?;
     let mut found = Ok(Vec::new());
     let learnt = Field::evaluate(window, CELLS, |at| {
-        found = law.log_densities(at, 0, &mut |_, _| Ok(())).map(|log_q| log_q.values);
+        found = law.log_densities(at, 0, &|| true, &mut |_, _| Ok(())).map(|log_q| log_q.values);
         found.iter().flatten().map(|log_q| log_q.exp()).collect()
     });
     found.map_err(|error| match error {

@@ -1,5 +1,9 @@
 //! What a run directory says of the run: its config and its data.
 
+use std::path::PathBuf;
+
+use brenier_measure::TargetConfig;
+use brenier_measure::data::sha256;
 use brenier_training::run_directory::RunDirectory;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +52,21 @@ impl RunRecord {
             )));
         }
         serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))
+    }
+
+    /// The target of the run, wherever its files lie, and the data that it was trained on.
+    pub fn what_was_learnt(&self) -> (TargetConfig, &str) {
+        let mut target = self.config.target.clone();
+        target.paths().into_iter().for_each(|path| *path = PathBuf::new());
+        (target, &self.data.origin)
+    }
+
+    /// The SHA-256 of all that points in standardised coordinates are made of: the target with its parameters, the data, the coordinates
+    /// and the seed.
+    pub fn fingerprint(&self) -> String {
+        let (target, _) = self.what_was_learnt();
+        let whole = serde_json::to_string(&(target, &self.data, self.config.seed));
+        sha256(whole.expect("a record of a run has string keys").as_bytes())
     }
 
     /// Refuses data that are not those of the run.

@@ -41,11 +41,7 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
     let names = ["log_density".to_owned(), "std_error".to_owned()];
     let mut progress = Progress::new(points.nrows() as u64, 0, "log-density", context.quiet);
     let mut writer = PointWriter::create(&arguments.out, format, 2, points.nrows() as u64, Some(&names))?;
-    let found = run.law().log_densities(&points, seed, &mut |tile, done| {
-        // What is done is written.
-        if done < points.nrows() && !go_on() {
-            return Err(Error::interrupted());
-        }
+    let found = run.law().log_densities(&points, seed, &go_on, &mut |tile, done| {
         let columns = [&tile.values, &tile.std_errors];
         writer.write(&Points::from_shape_fn((tile.values.len(), 2), |(row, column)| columns[column][row]))?;
         progress.update(done as u64, &[]);

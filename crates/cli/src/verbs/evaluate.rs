@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use brenier_eval::SHARES;
 use brenier_eval::figures::write_atomically;
-use brenier_measure::{Estimate, Points, TargetConfig};
+use brenier_measure::{Estimate, Points};
 use brenier_training::run_directory::CheckpointSelector;
 use serde_json::json;
 use tracing::warn;
@@ -43,7 +43,7 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
         .map(|path| StoredRun::open(path, arguments.opened.checkpoint))
         .collect::<Result<Vec<StoredRun>, Error>>()?;
     for (run, path) in stored.iter().zip(&paths).skip(1) {
-        if what_was_learnt(&stored[0]) != what_was_learnt(run) {
+        if stored[0].record.what_was_learnt() != run.record.what_was_learnt() {
             let message = format!("{} and {} have different targets", paths[0].display(), path.display());
             return Err(Error::bad_input(message)
                 .hint("runs are set side by side that learnt the same target; compare `target` in their config.json"));
@@ -91,13 +91,6 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
 fn log_z(report: &Report) -> Option<Estimate> {
     let report = report.evaluation.metrics.get("log_z")?;
     Some(Estimate { value: report.value?, std_error: report.std_error? })
-}
-
-/// The target of a run, wherever its file lies, and the data that it was trained on.
-fn what_was_learnt(run: &StoredRun) -> (TargetConfig, &str) {
-    let mut target = run.record.config.target.clone();
-    target.paths().into_iter().for_each(|path| *path = PathBuf::new());
-    (target, &run.record.data.origin)
 }
 
 /// The run of this index is drawn with the seed that was asked for plus the index: runs that share their noise would agree too well.

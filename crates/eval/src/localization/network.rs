@@ -235,7 +235,7 @@ impl<N: ScoreJacobian> NetworkPosterior<N> {
         }
         let Ok(levels) = GridConfig::default().levels(sigma, sigma_max, steps) else { return vec![f64::NAN; n] };
         let (at, _) = self.noisy(snr, y);
-        let found = log_density_by(Divergence::for_dim(d), &self.denoiser, at, &levels, seed, 0);
+        let found = log_density_by(Divergence::for_dim(d), &self.denoiser, at, &levels, seed, 0, &|| true);
         match found {
             Ok(found) => found.values.iter().map(|value| value - d as f64 * snr.ln()).collect(),
             // One path that diverges stops its tile: the others are followed alone.

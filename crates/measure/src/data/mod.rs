@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Axis;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 pub use error::{DataError, FileProblem, Location};
 pub use split::{Split, SplitConfig};
@@ -150,6 +151,11 @@ pub fn read_points(path: &Path, columns: Option<&[String]>) -> Result<DataSet, D
     read(path, &Selection { columns, names_needed: false, ..Selection::default() })
 }
 
+/// SHA-256 of some bytes, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    source::hexadecimal(&Sha256::digest(bytes))
+}
+
 /// What of a file is wanted.
 #[derive(Debug, Clone, Copy, Default)]
 struct Selection<'a> {
@@ -188,16 +194,17 @@ fn read_table(path: &Path, selection: &Selection) -> Result<(Table, Kind, String
     if selection.header.is_some() && !matches!(kind, Kind::Csv | Kind::Tsv) {
         return Err(FileProblem::HeaderKey);
     }
-    let sha256 = source::sha256(&mut file)?;
+    let again = file.try_clone().map_err(FileProblem::Read)?;
     let table = match kind {
-        Kind::Csv => csv::read_csv(&mut Source::file(file, gzip)?, None, selection)?,
-        Kind::Tsv => csv::read_csv(&mut Source::file(file, gzip)?, Some(b'\t'), selection)?,
-        Kind::Npy => select(npy::read_npy(&mut Source::file(file, gzip)?)?, selection)?,
-        Kind::Idx => select(idx::read_idx(&mut Source::file(file, gzip)?)?, selection)?,
-        Kind::Npz if gzip => npy::read_npz(Cursor::new(Source::file(file, true)?.rest()?), selection)?,
-        Kind::Npz => npy::read_npz(BufReader::new(file), selection)?,
+        Kind::Csv => csv::read_csv(&mut Source::file(again, gzip)?, None, selection)?,
+        Kind::Tsv => csv::read_csv(&mut Source::file(again, gzip)?, Some(b'\t'), selection)?,
+        Kind::Npy => select(npy::read_npy(&mut Source::file(again, gzip)?)?, selection)?,
+        Kind::Idx => select(idx::read_idx(&mut Source::file(again, gzip)?)?, selection)?,
+        Kind::Npz if gzip => npy::read_npz(Cursor::new(Source::file(again, true)?.rest()?), selection)?,
+        Kind::Npz => npy::read_npz(BufReader::new(again), selection)?,
     };
-    Ok((table, kind, sha256))
+    // Last: what is no data file is refused at its first bytes, however long it is.
+    Ok((table, kind, source::sha256(&mut file)?))
 }
 
 fn read_label_file(path: &Path, rows: usize) -> Result<Vec<String>, FileProblem> {

@@ -72,8 +72,9 @@ pub(super) fn open(path: &Path) -> Result<File, FileProblem> {
     File::open(path).map_err(refused)
 }
 
-/// SHA-256 of the file's bytes in hexadecimal; leaves the file at its start.
+/// SHA-256 of all of the file's bytes in hexadecimal.
 pub(super) fn sha256(file: &mut File) -> Result<String, FileProblem> {
+    file.rewind().map_err(FileProblem::Read)?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -84,8 +85,11 @@ pub(super) fn sha256(file: &mut File) -> Result<String, FileProblem> {
             Err(error) => return Err(FileProblem::Read(error)),
         }
     }
-    file.rewind().map_err(FileProblem::Read)?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(&hash.finalize()))
+}
+
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What the bytes come out of, which decides what a failure means.

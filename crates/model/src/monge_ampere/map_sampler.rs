@@ -69,7 +69,13 @@ impl TrainedSampler for MapSampler {
     }
 
     /// Where the Hessian is not positive definite there is no density, and the value is NaN and not valid.
-    fn log_density(&self, x: &Points, _seed: u64, _first_index: u64) -> Result<LogDensity, SamplerError> {
+    fn log_density(
+        &self,
+        x: &Points,
+        _seed: u64,
+        _first_index: u64,
+        _go_on: &dyn Fn() -> bool,
+    ) -> Result<LogDensity, SamplerError> {
         let values = self.map.log_density(x);
         let valid = values.iter().map(|value| value.is_finite()).collect();
         Ok(LogDensity { valid, ..LogDensity::exact(values) })

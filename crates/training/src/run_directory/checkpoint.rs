@@ -125,7 +125,7 @@ pub(super) struct Pointer {
 impl Pointer {
     /// `None` where the file is not there, `Some(None)` where it is not readable as a pointer.
     pub(super) fn read(run: &Path, file: &str) -> Option<Option<Self>> {
-        match fs::read(run.join(file)) {
+        match atomic::read(&run.join(file)) {
             Ok(bytes) => Some(Self::parse(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(_) => Some(None),

@@ -1,9 +1,8 @@
 //! Which checkpoint is used when the one that was asked for is damaged.
 
-use std::fs;
-
 use super::{
     BEST, CheckpointDamage, CheckpointSelector, Crc32, LATEST, LoadedCheckpoint, RunDirectory, RunDirectoryError,
+    atomic,
     checkpoint::{Pointer, name},
     manifest::{self, Verified},
 };
@@ -51,7 +50,7 @@ impl RunDirectory {
 
     fn manifest_crc32(&self, step: u64) -> Option<Crc32> {
         let path = self.path.join(name(step)).join(manifest::FILE);
-        fs::read(path).ok().map(|bytes| Crc32::of(&bytes))
+        atomic::read(&path).ok().map(|bytes| Crc32::of(&bytes))
     }
 
     fn load_step(&self, step: u64) -> Result<LoadedCheckpoint, RunDirectoryError> {

@@ -25,8 +25,13 @@ impl Lock {
         // Between opening and locking, another process may have set the directory aside: what was
         // locked then is no longer what lies at the path, and the text in the file tells.
         for _ in 0..8 {
-            let mut file =
-                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(refuse)?;
+            let mut file = match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // The directory was there a moment ago: another process set it aside.
+                    return Err(RunDirectoryError::Locked { path: run.into(), holder: String::new() });
+                }
+                other => other.map_err(refuse)?,
+            };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {

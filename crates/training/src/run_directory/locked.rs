@@ -75,9 +75,12 @@ impl LockedRunDirectory {
         for step in self.steps()?.into_iter().filter(|&step| step > loaded.step) {
             checkpoint::set_aside(&path, step)?;
         }
-        let unclear = metrics_log::cut(&path, Some(loaded.step))?;
-        if unclear > 0 {
-            loaded.warnings.push(format!("`{}` has {unclear} damaged lines; they stay in it", metrics_log::FILE));
+        match metrics_log::cut(&path, Some(loaded.step))? {
+            0 => {}
+            1 => loaded.warnings.push(format!("`{}` has a damaged line; it stays in it", metrics_log::FILE)),
+            damaged => {
+                loaded.warnings.push(format!("`{}` has {damaged} damaged lines; they stay in it", metrics_log::FILE))
+            }
         }
         if loaded.step > 0 && !path.join(metrics_log::FILE).exists() {
             loaded.warnings.push(format!(
@@ -86,8 +89,18 @@ impl LockedRunDirectory {
                 loaded.step
             ));
         }
-        match loaded.best.filter(|best| self.verify(best.step).is_ok()) {
-            Some(best) => self.point(BEST, best.step)?,
+        match loaded.best.map(|best| (best.step, self.verify(best.step))) {
+            Some((step, Ok(_))) => self.point(BEST, step)?,
+            Some((step, Err(damage))) => {
+                loaded.warnings.push(format!(
+                    "the best, {}, is unusable: {damage}; the latest stands in for it",
+                    checkpoint::name(step)
+                ));
+                // What points at it stays, so that whoever opens the best is told.
+                if Pointer::read(&path, BEST).flatten().is_none_or(|pointer| pointer.step != step) {
+                    atomic::remove(&path.join(BEST))?;
+                }
+            }
             None => atomic::remove(&path.join(BEST))?,
         }
         self.point(LATEST, loaded.step)?;
@@ -279,7 +292,7 @@ impl LockedRunDirectory {
     /// Points at a checkpoint that was just verified or written.
     fn point(&self, file: &str, step: u64) -> Result<(), RunDirectoryError> {
         let manifest = self.path().join(checkpoint::name(step)).join(manifest::FILE);
-        let bytes = std::fs::read(&manifest).map_err(|error| RunDirectoryError::read(&manifest, error))?;
+        let bytes = atomic::read(&manifest).map_err(|error| RunDirectoryError::read(&manifest, error))?;
         Pointer { step, crc32: Crc32::of(&bytes) }.write(self.path(), file)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Seek, SeekFrom},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -79,8 +79,8 @@ impl MetricsLog {
 
 /// Keeps the lines with `step <= last` (none without a `last`), byte for byte, and drops the rest; all at once.
 ///
-/// Lines that say no step stay where a line that stays follows them, so that nothing is lost but
-/// the torn end of a write. Returns how many such lines stayed.
+/// A damaged line says no step, or a step later than that of a line behind it. It stays unless a line that goes comes before it: nothing
+/// is lost but the torn end of a write. Returns how many damaged lines stayed.
 pub(super) fn cut(run: &Path, last: Option<u64>) -> Result<usize, RunDirectoryError> {
     let path = run.join(FILE);
     let file = match File::open(&path) {
@@ -88,25 +88,41 @@ pub(super) fn cut(run: &Path, last: Option<u64>) -> Result<usize, RunDirectoryEr
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(RunDirectoryError::read(path, error)),
     };
-    let (mut kept, mut unclear) = (Vec::new(), Vec::new());
-    let (mut unclear_lines, mut unclear_kept, mut dropped) = (0, 0, false);
+    // `later` holds what goes unless a line that stays follows it; `damaged` counts its lines and those of `kept`.
+    let (mut kept, mut later) = (Vec::new(), Vec::new());
+    let (mut damaged, mut damaged_later, mut changed) = (0, 0, false);
     for_each_line(&mut BufReader::new(file), |line| match serde_json::from_slice::<Stamp>(line) {
         Ok(stamp) if line.ends_with(b"\n") && Some(stamp.step) <= last => {
-            kept.append(&mut unclear);
+            kept.append(&mut later);
             kept.extend_from_slice(line);
-            unclear_kept += std::mem::take(&mut unclear_lines);
+            damaged += std::mem::take(&mut damaged_later);
         }
-        Ok(_) => dropped = true,
+        Ok(_) => {
+            later.extend_from_slice(line);
+            damaged_later += 1;
+        }
+        // A write that was stopped: the line is the beginning of one.
+        Err(error) if error.is_eof() && !line.ends_with(b"\n") => changed = true,
         Err(_) => {
-            unclear.extend_from_slice(line);
-            unclear_lines += 1;
+            let (lines, count) =
+                if later.is_empty() { (&mut kept, &mut damaged) } else { (&mut later, &mut damaged_later) };
+            lines.extend_from_slice(line);
+            *count += 1;
+            if !line.ends_with(b"\n") {
+                lines.push(b'\n');
+                changed = true;
+            }
         }
     })
     .map_err(|error| RunDirectoryError::read(&path, error))?;
-    if dropped || !unclear.is_empty() {
+    if last.is_none() {
+        changed |= !kept.is_empty();
+        (kept, damaged) = (Vec::new(), 0);
+    }
+    if changed || !later.is_empty() {
         atomic::write_atomically(&path, &kept)?;
     }
-    Ok(unclear_kept)
+    Ok(damaged)
 }
 
 /// Every whole line of the log; lines that are no JSON objects are passed over.
@@ -124,8 +140,13 @@ pub(super) fn read(run: &Path) -> Result<Vec<Map<String, Value>>, RunDirectoryEr
 }
 
 fn for_each_line(reader: &mut impl BufRead, mut visit: impl FnMut(&[u8])) -> io::Result<()> {
+    // A line holds a few dozen scalars.
+    const LONGEST: u64 = 16 << 20;
     let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
+    while reader.take(LONGEST).read_until(b'\n', &mut line)? > 0 {
+        if line.len() as u64 == LONGEST {
+            return Err(io::Error::other(format!("a line is longer than {LONGEST} bytes")));
+        }
         visit(&line);
         line.clear();
     }

@@ -224,7 +224,7 @@ impl RunDirectory {
     /// [`RunDirectoryError::ConfigChanged`] where it is not what the run stored.
     pub fn config(&self) -> Result<String, RunDirectoryError> {
         let path = self.path.join(CONFIG);
-        let read = || fs::read(&path).map_err(|error| RunDirectoryError::read(&path, error));
+        let read = || atomic::read(&path).map_err(|error| RunDirectoryError::read(&path, error));
         let mut bytes = read()?;
         loop {
             let found = Crc32::of(&bytes);
@@ -314,7 +314,7 @@ impl RunDirectory {
         format: &str,
         version: u64,
     ) -> Result<Option<T>, CheckpointDamage> {
-        match fs::read(self.path.join(name)) {
+        match atomic::read(&self.path.join(name)) {
             Ok(bytes) => seal::unseal(name, &bytes, format, version).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(reason) => Err(CheckpointDamage::Unreadable { file: name.into(), reason }),

@@ -39,7 +39,7 @@ impl RunRecord {
 
     pub(super) fn read(run: &Path) -> Result<Self, RunDirectoryError> {
         let path = run.join(FILE);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match atomic::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(RunDirectoryError::NotARun { path: run.into(), reason: say_where_to_look(run) });

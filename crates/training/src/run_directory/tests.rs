@@ -580,13 +580,72 @@ fn the_log_is_cut_byte_for_byte() {
     fs::write(&log, [&kept[..], dropped].concat()).unwrap();
     let mut run = RunDirectory::open_locked(&path).unwrap();
     let resumed = run.resume().unwrap().unwrap();
-    assert_eq!(resumed.warnings, ["`metrics.jsonl` has 1 damaged lines; they stay in it"]);
+    assert_eq!(resumed.warnings, ["`metrics.jsonl` has a damaged line; it stays in it"]);
     assert_eq!(fs::read(&log).unwrap(), kept);
     assert_eq!(run.metrics().unwrap().len(), 3);
     assert!(run.append_metrics(&json!({"loss": 1.0})).is_err());
     assert!(run.append_metrics(&json!({"step": 1.5})).is_err());
     run.append_metrics(&json!({"step": 4, "loss": f64::INFINITY})).unwrap();
     assert_eq!(fs::read(&log).unwrap(), [&kept[..], b"{\"loss\":null,\"step\":4}\n"].concat());
+}
+
+#[test]
+fn no_flipped_bit_of_the_log_drops_a_line_in_silence() {
+    let (_folder, path) = trained(3);
+    let log = path.join("metrics.jsonl");
+    let bytes = fs::read(&log).unwrap();
+    let steps = |bytes: &[u8]| -> Vec<u64> {
+        let step = |line| serde_json::from_slice::<serde_json::Value>(line).ok()?["step"].as_u64();
+        bytes.split(|&byte| byte == b'\n').filter_map(step).collect()
+    };
+    assert_eq!(steps(&bytes), [0, 1, 2, 3]);
+    for (place, bit) in (0..bytes.len()).flat_map(|place| (0..8).map(move |bit| (place, bit))) {
+        let mut flipped = bytes.clone();
+        flipped[place] ^= 1 << bit;
+        fs::write(&log, &flipped).unwrap();
+        let resumed = RunDirectory::open_locked(&path).unwrap().resume().unwrap().unwrap();
+        // A last line whose step has become a later one is as good as one that the checkpoint does not know.
+        let is_later = steps(&flipped).last() > Some(&3);
+        let whole = steps(&fs::read(&log).unwrap()).len() == 4;
+        assert!(whole || is_later || resumed.warnings.len() == 1, "bit {bit} of byte {place}");
+    }
+}
+
+#[test]
+fn a_best_checkpoint_that_is_damaged_is_told_of_and_stays() {
+    let (_folder, path) = trained(6);
+    let weights = path.join("checkpoint-00000002/weights");
+    let mut bytes = fs::read(&weights).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let best = fs::read(path.join("best")).unwrap();
+    let resumed = RunDirectory::open_locked(&path).unwrap().resume().unwrap().unwrap();
+    assert!(resumed.warnings[0].starts_with("the best, checkpoint-00000002, is unusable"), "{:?}", resumed.warnings);
+    assert_eq!(fs::read(path.join("best")).unwrap(), best);
+    let loaded = RunDirectory::open(&path).unwrap().load(CheckpointSelector::Best).unwrap();
+    assert_eq!((loaded.step, loaded.warnings.len()), (6, 1));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_record_that_never_ends_is_damage() {
+    for file in ["run.json", "config.json", "latest", "best", "checkpoint-00000003/manifest.json", "metrics.jsonl"] {
+        let (_folder, path) = trained(3);
+        let place = path.join(file);
+        fs::remove_file(&place).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &place).unwrap();
+        let opened = RunDirectory::open(&path).and_then(|run| run.config().map(|_| run));
+        let told = match opened {
+            Err(_) => true,
+            Ok(run) => {
+                run.metrics().is_err() || {
+                    let loaded = [CheckpointSelector::Latest, CheckpointSelector::Best].map(|which| run.load(which));
+                    loaded.iter().any(|loaded| loaded.as_ref().is_ok_and(|loaded| !loaded.warnings.is_empty()))
+                }
+            }
+        };
+        assert!(told, "{file}");
+    }
 }
 
 proptest::proptest! {
