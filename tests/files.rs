@@ -88,3 +88,55 @@ fn samples_of_a_run_are_those_that_sample_writes_with_all_digits() {
     let w2 = answer["w2"].as_f64().unwrap();
     assert!(w2 < 10.0, "{w2}");
 }
+
+#[test]
+fn columns_are_matched_by_name_and_a_first_row_of_numbers_is_asked_for() {
+    let place = Workplace::new();
+    let rows = |swap: bool| -> String {
+        let row = |k: i32| match (f64::from(k), f64::from(k * k % 11)) {
+            (a, b) if swap => format!("{b},{a}\n"),
+            (a, b) => format!("{a},{b}\n"),
+        };
+        (0..40).map(row).collect()
+    };
+    let a = place.write("a.csv", &format!("x,y\n{}", rows(false)));
+    let b = place.write("b.csv", &format!("y,x\n{}", rows(true)));
+    let other = place.write("other.csv", &format!("x,z\n{}", rows(false)));
+    let numbered = place.write("numbered.csv", &format!("0,1\n{}", rows(false)));
+    let commented = place.write("commented.csv", &format!("# x,y\n{}", rows(false)));
+    let w2 = |more: &[&str]| {
+        let answer = place.train(&[&["metrics", text(&a)], more, &["--only", "w2", "--json", "-q"]].concat());
+        answer.succeeds().json()["w2"].as_f64().unwrap()
+    };
+    assert_eq!(w2(&[text(&b)]), 0.0);
+    assert_eq!(w2(&[text(&commented)]), 0.0);
+    for (header, count) in [("yes", 40), ("no", 41)] {
+        let asked =
+            ["metrics", text(&numbered), text(&numbered), "--header", header, "--only", "mean_error", "--json", "-q"];
+        assert_eq!(place.train(&asked).succeeds().json()["count_a"], count);
+    }
+    let refused = place.train(&["metrics", text(&a), text(&other)]).fails(2);
+    refused.says("the columns of").says("are x, y, those of").says("are x, z");
+    place.train(&["chain", text(&a), "--start", text(&other), "-q"]).fails(2).says("are x, y, those of");
+    let reversed = ["chain", text(&a), "--start", text(&b), "--no-bound", "--json", "-q"];
+    let start = place.train(&reversed).succeeds().json();
+    let straight = ["chain", text(&a), "--start", text(&a), "--no-bound", "--json", "-q"];
+    assert_eq!(start["forward"], place.train(&straight).succeeds().json()["forward"]);
+    for verb in [&["metrics", text(&a), text(&numbered)][..], &["init", text(&numbered)]] {
+        place.train(verb).fails(2).says("`--header yes` or `--header no`");
+    }
+    let config = place.train(&["init", text(&numbered), "--header", "yes"]).succeeds().json();
+    assert_eq!(config["target"]["dataset"]["columns"], serde_json::json!(["0", "1"]));
+    assert_eq!(config["target"]["dataset"]["header"], true);
+}
+
+#[test]
+fn a_config_for_a_file_says_what_it_leaves_out() {
+    let place = Workplace::new();
+    let rows: String = (0..40).map(|k| format!("{k},{k}.5,{}.25,a{}\n", k * k, k % 2)).collect();
+    let frame = place.write("frame.csv", &format!(",x,y,kind\n{rows}"));
+    let said = place.train(&["init", text(&frame)]).succeeds();
+    assert_eq!(said.json()["target"]["dataset"]["columns"], serde_json::json!(["x", "y"]));
+    said.says("column 1 without a name is left out: it is the index of a data frame")
+        .says("column \"kind\" is taken for the labels: it holds text, such as \"a0\" in row 1 (line 2)");
+}

@@ -234,7 +234,7 @@ fn points_are_taken_as_they_stand() {
     let place = Workplace::new();
     // Two rows ±100: standardised they would be those of the two points ±1.
     let data = place.write("far.csv", "-100\n100\n");
-    let y = place.write("y.csv", "0\n");
+    let y = place.write("y.csv", "0.0\n");
     let answer = place.localize(&[text(&data), "--json", "--at", text(&y), "--snr", "0.01"]).succeeds().json();
     close(&answer["at"][0]["localization"], 1.0, 1e-12);
     assert_eq!((&answer["kind"], &answer["count"], &answer["dim"]), (&"data".into(), &2.into(), &1.into()));
@@ -266,7 +266,7 @@ fn data_are_coloured_by_difficulty_in_a_file() {
         serde_json::json!(["snr", "localization", "log_density", "posterior_mean_1", "posterior_mean_2"])
     );
     assert_eq!((&answer["rows"], &answer["per_snr"]), (&600.into(), &Value::Null));
-    let file = brenier_measure::data::read_points(&out, None).unwrap().points;
+    let file = brenier_measure::data::read_points(&out, None, None).unwrap().points;
     assert_eq!(file.dim(), (600, 5));
     assert!(file.column(0).iter().enumerate().all(|(i, &r)| r == if i < 300 { 2.0 } else { 4.0 }));
     let mean = file.column(1).iter().take(300).sum::<f64>() / 300.0;
@@ -385,13 +385,13 @@ fn mistakes_are_told_word_for_word() {
          hint: give a target or a config (.json), a data file (.npy, .npz, .csv, .tsv or .idx, each also with .gz), or the \
          folder of a run\n"
     );
-    let plane = place.write("plane.csv", "1,2\n3,4\n");
+    let plane = place.write("plane.csv", "1.5,2\n3,4\n");
     assert_eq!(
         said(&[text(&target), "--at", text(&plane)]),
         "error: the points of plane.csv have dimension 2, two_points.json has 1\n\
          hint: give a file with one point a row and one column for each coordinate of X, without labels\n"
     );
-    let broken = place.write("nan.csv", "1,2\n3,4\nnan,6\n");
+    let broken = place.write("nan.csv", "1.5,2\n3,4\nnan,6\n");
     let not_finite =
         "error: nan.csv: row 3 (line 3), column 1: nan is not finite; fill in the value, or remove the row\n";
     assert_eq!(said(&[text(&broken)]), not_finite);
@@ -511,7 +511,7 @@ fn the_examples_of_the_paper_are_target_files() {
 fn what_is_asked_is_never_replaced_by_the_answer() {
     let place = Workplace::new();
     let points: String = (0..20).map(|i| format!("{}\n", i % 7)).collect();
-    let (data, other) = (place.write("x.csv", &points), place.write("y.csv", "1\n2\n"));
+    let (data, other) = (place.write("x.csv", &points), place.write("y.csv", "1.5\n2\n"));
     for (question, out) in [("--at-data", &data), ("--at", &other)] {
         let before = std::fs::read(out).unwrap();
         let arguments = [text(&data), question, text(out), "--snr", "1", "--out", text(out)];

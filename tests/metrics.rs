@@ -237,7 +237,7 @@ fn mistakes_are_told_word_for_word() {
         "error: `--count` is the number of fresh draws of a target, and b.npy holds points\n\
          hint: leave it out: every row of a file counts\n"
     );
-    let broken = place.write("nan.csv", "1,2\n3,4\nnan,6\n");
+    let broken = place.write("nan.csv", "1.5,2\n3,4\nnan,6\n");
     assert_eq!(
         said(place.metrics(&broken, &b, &[])),
         "error: nan.csv: row 3 (line 3), column 1: nan is not finite; fill in the value, or remove the row\n"

@@ -74,7 +74,7 @@ fn the_map_of_a_gaussian_is_compared_with_the_known_one() {
 #[test]
 fn a_map_of_a_file_of_points_says_where_it_has_a_density() {
     let place = Workplace::new();
-    let rows: String = (0..300).map(|i| format!("{},{}\n", f64::from(i).sin(), f64::from(i * i).cos())).collect();
+    let rows: String = (0..300).map(|i| format!("{:?},{}\n", f64::from(i).sin(), f64::from(i * i).cos())).collect();
     let file = place.write("points.csv", &rows);
     let target = format!("target={{\"dataset\":{{\"path\":{:?}}}}}", text(&file));
     place.smoke(CONFIG, "run", &["-q", "--set", &target]).succeeds();
@@ -90,7 +90,7 @@ fn what_cannot_be_carried_is_refused_and_nothing_is_written() {
     let place = Workplace::new();
     place.smoke(CONFIG, "run", &["-q", "--set", "output.figures=false"]).succeeds();
     let (run, out) = (place.run("run"), place.path("o.csv"));
-    let points = place.write("p.csv", "1,2,3\n4,5,6\n");
+    let points = place.write("p.csv", "1.5,2,3\n4,5,6\n");
     let carry = ["transport", text(&run), "--in", text(&points), "--out", text(&out)];
     place.train(&carry).fails(2).says("dimension");
     place.train(&[&carry[..], &["--inverse"]].concat()).fails(2).says("dimension");
@@ -103,7 +103,7 @@ fn what_cannot_be_carried_is_refused_and_nothing_is_written() {
     check(&["--set", "method.monge_ampere_logistic.ridges.floor=0"]).says("above 0");
     check(&["--set", "method.monge_ampere_logistic.reference=standard"]).says("standard_normal");
     check(&["--set", "evaluation.steps=18"]).says("this key belongs to `denoising_score_matching`");
-    let one = place.write("one.csv", &"1,2\n".repeat(50));
+    let one = place.write("one.csv", &"1.5,2\n".repeat(50));
     let column = place.write("column.csv", &(0..50).map(|i| format!("{i},2\n")).collect::<String>());
     for (file, name) in [(&one, "one point"), (&column, "a constant column")] {
         let target = format!("target={{\"dataset\":{{\"path\":{:?}}}}}", text(file));
@@ -141,7 +141,7 @@ fn a_finished_map_is_prolonged_and_nothing_else_of_it_changes() {
 #[test]
 fn init_makes_a_map_for_a_file() {
     let place = Workplace::new();
-    let rows: String = (0..200).map(|i| format!("{},{}\n", f64::from(i).sin(), f64::from(i * i).cos())).collect();
+    let rows: String = (0..200).map(|i| format!("{:?},{}\n", f64::from(i).sin(), f64::from(i * i).cos())).collect();
     let file = place.write("points.csv", &rows);
     let config = place.train(&["init", text(&file), "--method", "monge_ampere_logistic"]).succeeds().stdout;
     let config = place.write("config.json", &config);

@@ -105,6 +105,30 @@ pub struct Compute {
     pub threads: Option<u16>,
 }
 
+/// How text files of points are read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Args)]
+pub struct TextFiles {
+    /// Whether the first line of a csv or tsv file holds names, where it does not tell by itself.
+    #[arg(long, value_name = "yes|no")]
+    pub header: Option<Header>,
+}
+
+/// Whether a first line holds names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Header {
+    /// It does.
+    Yes,
+    /// It is a point.
+    No,
+}
+
+impl TextFiles {
+    /// The same as a key of a data set.
+    pub fn header(self) -> Option<bool> {
+        self.header.map(|header| header == Header::Yes)
+    }
+}
+
 /// Which part of a run is opened.
 #[derive(Debug, Args)]
 pub struct Opened {
@@ -208,6 +232,8 @@ pub struct InitArguments {
     /// A data file: npy, npz, csv or IDX, also gzipped.
     #[arg(required_unless_present = "expression")]
     pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub text_files: TextFiles,
     /// The way to learn.
     #[arg(long, value_name = "METHOD", default_value = "denoising_score_matching")]
     pub method: InitMethod,
@@ -311,6 +337,8 @@ pub struct MetricsArguments {
     /// kl_reverse against a target.
     #[arg(long, value_name = "FILE")]
     pub log_density: Option<PathBuf>,
+    #[command(flatten)]
+    pub text_files: TextFiles,
     /// The number of fresh draws of a target [default: as many as A has].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub count: Option<u64>,
@@ -332,6 +360,8 @@ pub struct DensityArguments {
     /// The points: a data file in the coordinates of the training data.
     #[arg(long = "in", value_name = "FILE")]
     pub input: PathBuf,
+    #[command(flatten)]
+    pub text_files: TextFiles,
     /// The file to write: .npy or .csv, a log-density (nats) and its standard error a point. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -351,6 +381,8 @@ pub struct TransportArguments {
     /// The points: a data file in the coordinates of the reference, or with `--inverse` in those of the training data.
     #[arg(long = "in", value_name = "FILE")]
     pub input: PathBuf,
+    #[command(flatten)]
+    pub text_files: TextFiles,
     /// The file to write: .npy or .csv, an image a point. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -372,6 +404,8 @@ pub struct LocalizeArguments {
     /// run directory (its network, in standardised coordinates). Several make a gallery.
     #[arg(value_name = "SPEC", required = true)]
     pub specs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub text_files: TextFiles,
     /// The signal-to-noise ratios r of Y_r = rX + Z [default: 0.1,0.2,0.3,0.5,0.71,1,1.5,2,3,5,7,10].
     #[arg(long, value_name = "LIST", value_parser = List::positive, allow_hyphen_values = true)]
     pub snr: Option<List>,
@@ -428,6 +462,8 @@ pub struct ChainArguments {
     /// The target whose scores lead back: a target or a config (.json), a data file (npy, npz, csv or IDX, also gzipped; taken as
     /// it stands), or a run directory (its network, in standardised coordinates).
     pub spec: PathBuf,
+    #[command(flatten)]
+    pub text_files: TextFiles,
     /// The number of steps K, forward and backward.
     #[arg(long, value_name = "K", default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: u32,

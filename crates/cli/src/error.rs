@@ -156,6 +156,17 @@ impl Error {
             .hint("both must live in one space: give files with the same columns")
     }
 
+    /// Two sets of points whose columns have different names.
+    pub fn other_columns(a: &Path, a_names: &[String], b: &Path, b_names: &[String]) -> Self {
+        let listed = |names: &[String]| match names.len() {
+            0..=8 => names.join(", "),
+            n => format!("{}, … ({n} of them)", names[..8].join(", ")),
+        };
+        let (a, b, a_names, b_names) = (a.display(), b.display(), listed(a_names), listed(b_names));
+        Self::bad_input(format!("the columns of {a} are {a_names}, those of {b} are {b_names}"))
+            .hint("columns are matched by name where both files have names: give both the same, in any order")
+    }
+
     /// A number of draws for points that are given.
     pub fn count_of_points(path: &Path) -> Self {
         Self::bad_input(format!(

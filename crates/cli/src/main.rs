@@ -9,6 +9,7 @@ mod list;
 mod logging;
 mod methods;
 mod output_file;
+mod points;
 mod progress;
 mod run;
 mod selection;

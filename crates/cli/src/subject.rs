@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use brenier_eval::localization::network::{DensityPath, NetworkPosterior};
 use brenier_eval::localization::{Method, Settings, Source as KnownFrom, Subject};
-use brenier_measure::data::{DataSet, Standardization, read_points};
-use brenier_measure::{Denoiser, Empirical, Points, PosteriorCovariance, Purpose, Sample, Stream, TargetConfig};
+use brenier_measure::data::{DataSet, Standardization};
+use brenier_measure::{Denoiser, Empirical, PosteriorCovariance, Purpose, Sample, Stream, TargetConfig};
 use brenier_model::ScoreNetwork;
 use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
 use burn::tensor::{DType, Device};
 use ndarray::Array2;
 use tracing::warn;
 
+use crate::arguments::TextFiles;
 use crate::config;
 use crate::device::{self, DeviceName};
 use crate::error::Error;
@@ -26,6 +27,7 @@ use crate::interruption;
 use crate::methods::wiring::{Flags, OpenedFor};
 use crate::methods::{open, wiring};
 use crate::output_file;
+use crate::points;
 use crate::run::opened::{StoredRun, TrainedRun};
 use crate::run::problem::Problem;
 
@@ -47,6 +49,8 @@ pub struct Opening {
     pub checkpoint: CheckpointSelector,
     /// The seed of every draw; without, that of a run or 0.
     pub seed: Option<u64>,
+    /// How text files are read.
+    pub text_files: TextFiles,
 }
 
 /// What a SPEC names, ready to be examined.
@@ -59,6 +63,8 @@ pub struct Examined {
     files: Vec<PathBuf>,
     /// The dimension d.
     pub dim: usize,
+    /// Names of the coordinates, where the data have them.
+    pub columns: Option<Vec<String>>,
     /// Draws of X.
     pub sampler: Arc<dyn Sample>,
     /// The posterior of rX given `Y_r`.
@@ -94,8 +100,6 @@ pub struct RunSubject {
     directory: RunDirectory,
     /// From original to standardised coordinates.
     pub standardization: Standardization,
-    /// Names of the columns of the data, where their file has them.
-    pub columns: Option<Vec<String>>,
     /// The step of the checkpoint.
     pub step: u64,
     /// The score network, where the law is that of one and not known exactly.
@@ -134,15 +138,16 @@ impl Examined {
             warn!("{}: computed in f64 on the CPU, whatever the device", spec.display());
         }
         if !is_json {
-            return Self::data(spec, vec![spec.to_owned()], read_points(spec, None)?.points, opening);
+            let data = points::read(spec, None, opening.text_files)?;
+            return Self::data(spec, vec![spec.to_owned()], data, opening);
         }
         match config::load::load_target(spec)? {
             TargetConfig::Dataset(dataset) => {
                 if dataset.noise > 0.0 {
                     warn!("the points of {} are taken as they stand, without the noise", dataset.path.display());
                 }
-                let points = DataSet::load(&dataset)?.points;
-                Self::data(spec, TargetConfig::Dataset(dataset).files(), points, opening)
+                let data = DataSet::load(&dataset)?;
+                Self::data(spec, TargetConfig::Dataset(dataset).files(), data, opening)
             }
             target => Self::target(spec, target, opening),
         }
@@ -158,6 +163,25 @@ impl Examined {
             output_file::check_outside_run(out, &run.directory)?;
         }
         output_file::check(out, &self.files)
+    }
+
+    /// Opens a SPEC whose coordinates are those of another one: columns are matched by name where both have names.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and other names.
+    pub fn open_beside(spec: &Path, opening: &Opening, other: &Self) -> Result<Self, Error> {
+        let is_data =
+            !spec.is_dir() && spec.extension().is_none_or(|extension| !extension.eq_ignore_ascii_case("json"));
+        if !(is_data && spec.exists()) {
+            return Self::open(spec, opening);
+        }
+        let mut data = points::read(spec, None, opening.text_files)?;
+        if data.points.ncols() == other.dim {
+            let (names, own) = (other.columns.as_deref(), data.columns.clone());
+            data.points = points::in_order_of(names, &other.spec, data.points, own.as_deref(), spec)?;
+        }
+        Self::data(spec, vec![spec.to_owned()], data, opening)
     }
 
     /// What the diagnostics take.
@@ -216,6 +240,7 @@ impl Examined {
             spec: spec.to_owned(),
             files: config.files(),
             dim: sampler.dim(),
+            columns: None,
             sampler,
             posterior,
             denoiser,
@@ -227,7 +252,8 @@ impl Examined {
     }
 
     /// The empirical measure of points.
-    fn data(spec: &Path, files: Vec<PathBuf>, points: Points, opening: &Opening) -> Result<Self, Error> {
+    fn data(spec: &Path, files: Vec<PathBuf>, data: DataSet, opening: &Opening) -> Result<Self, Error> {
+        let DataSet { points, columns, .. } = data;
         let count = points.nrows();
         if let Some(x) = points.iter().find(|x| x.abs() > LARGEST) {
             return Err(Error::bad_input(format!("{} holds {x:e}, whose powers overflow", spec.display()))
@@ -239,6 +265,7 @@ impl Examined {
             spec: spec.to_owned(),
             files,
             dim: empirical.dim(),
+            columns,
             sampler: empirical.clone(),
             posterior: empirical.clone(),
             denoiser: Some(empirical),
@@ -271,11 +298,10 @@ impl Examined {
         };
         let flags = Flags { opened_for, ..Flags::default() };
         let run = open(stored, &flags, problem.as_ref().ok(), &device, &go_on, true)?;
-        let files = run.record.config.target.files();
+        let (files, columns) = (run.record.config.target.files(), run.record.data.columns.clone());
         let subject = |network, examined| RunSubject {
             directory: run.directory.clone(),
             standardization: run.record.data.standardization.clone(),
-            columns: run.record.data.columns.clone(),
             step: run.step,
             network,
             examined,
@@ -285,6 +311,7 @@ impl Examined {
             spec: spec.to_owned(),
             files: files.clone(),
             dim: sampler.dim(),
+            columns: columns.clone(),
             sampler,
             posterior,
             denoiser: Some(denoiser),

@@ -150,7 +150,7 @@ impl Target {
             }
             "digits" => {
                 let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits.npz");
-                let ink = read_points(&file, None)?.points / 16.0;
+                let ink = read_points(&file, None, None)?.points / 16.0;
                 let mean = ink.mean_axis(ndarray::Axis(0)).ok_or("no images")?;
                 let law = Kernels { points: Empirical::new(ink - &mean)?, width: 0.15 };
                 let optimization = OptimizationSettings { starts: 32, held_out: 32, ..Default::default() };

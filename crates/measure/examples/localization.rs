@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [data, y, snr, rounds, out] = &arguments[..] else {
         return Err("usage: localization DATA Y SNR ROUNDS OUT".into());
     };
-    let (x, y) = (read_points(Path::new(data), None)?.points, read_points(Path::new(y), None)?.points);
+    let (x, y) = (read_points(Path::new(data), None, None)?.points, read_points(Path::new(y), None, None)?.points);
     let (snr, rounds): (f64, usize) = (snr.parse()?, rounds.parse()?);
     if x.ncols() != y.ncols() {
         return Err(format!("{data} has dimension {}, the queries {}", x.ncols(), y.ncols()).into());

@@ -234,13 +234,13 @@ impl TargetConfig {
         }
     }
 
-    /// The files that the target is read from, that of labels beside the data included.
+    /// The files that the target is read from, those of labels and weights beside the data included.
     pub fn files(&self) -> Vec<PathBuf> {
-        let labels = match self {
-            Self::Dataset(dataset) => dataset.label_file(),
-            _ => None,
+        let beside = match self {
+            Self::Dataset(dataset) => dataset.files_beside(),
+            _ => Vec::new(),
         };
-        self.clone().paths().into_iter().map(|path| path.clone()).chain(labels).collect()
+        self.clone().paths().into_iter().map(|path| path.clone()).chain(beside).collect()
     }
 
     /// The paths in the parameters of the target.

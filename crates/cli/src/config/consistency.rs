@@ -15,6 +15,13 @@ pub fn check(config: &Config, method: &dyn Wiring, mistakes: &mut Mistakes) {
         let found = config.output.directory.display();
         mistakes.report("output.directory", format!("expected a folder, found the file {found}"));
     }
+    if let TargetConfig::Dataset(data) = &config.target
+        && data.weight.is_some()
+        && !method.takes_weights()
+    {
+        let message = "counts every point alike; leave it out, or resample the data by their weights first";
+        mistakes.report("target.dataset.weight", format!("`{}` {message}", method.name()));
+    }
     if !method.has_score_network() {
         refuse_network(method.name(), config, mistakes);
     }

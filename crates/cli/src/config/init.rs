@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use brenier_measure::data::{DataError, DataSetConfig, SplitConfig};
+use brenier_measure::data::{DataError, DataSetConfig, Fitting, SplitConfig};
 use brenier_measure::expectation_maximization::CovarianceKind;
 use brenier_measure::expression::ExpressionConfig;
 use brenier_measure::{MeasureError, TargetConfig};
@@ -12,6 +12,8 @@ use brenier_training::{
     AnnealedParticlesConfig, Components, EmaConfig, GaussianMixtureConfig, LearningRate, LossConfig,
     MongeAmpereLogisticConfig, NoiseLevels, OptimizerConfig, TrainingConfig, Weighting,
 };
+
+use tracing::info;
 
 use super::{Config, EvaluationConfig, MethodConfig, OutputConfig};
 use crate::arguments::InitMethod;
@@ -27,8 +29,11 @@ const FEWEST_TO_SPLIT: usize = 20;
 /// # Errors
 ///
 /// A file that cannot be read as points.
-pub fn init(path: &Path, method: InitMethod) -> Result<String, DataError> {
-    let (mut dataset, data) = DataSetConfig::fitting(path)?;
+pub fn init(path: &Path, method: InitMethod, header: Option<bool>) -> Result<String, DataError> {
+    let Fitting { config: mut dataset, data, notes } = DataSetConfig::fitting(path, header)?;
+    for note in notes {
+        info!("{}: {note}", path.display());
+    }
     let (rows, dim) = data.points.dim();
     dataset.columns = data.columns;
     if rows < FEWEST_TO_SPLIT {
@@ -160,7 +165,7 @@ mod tests {
 
     /// The config for a file, which must load.
     fn config_of(path: &Path) -> Value {
-        let text = init(path, InitMethod::default()).unwrap_or_else(|error| panic!("{error}"));
+        let text = init(path, InitMethod::default(), None).unwrap_or_else(|error| panic!("{error}"));
         parse(Path::new("init.json"), &text, &[], &[]).unwrap_or_else(|error| panic!("{error}"));
         serde_json::from_str(&text).unwrap()
     }
@@ -179,7 +184,7 @@ mod tests {
     #[test]
     fn a_mixture_has_keys_of_its_own() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits.npz");
-        let text = init(&path, InitMethod::GaussianMixture).unwrap();
+        let text = init(&path, InitMethod::GaussianMixture, None).unwrap();
         parse(Path::new("init.json"), &text, &[], &[]).unwrap_or_else(|error| panic!("{error}"));
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["method"]["gaussian_mixture"]["shrinkage"], 16.0);
@@ -189,7 +194,7 @@ mod tests {
     #[test]
     fn a_map_of_images_has_noise_where_pixels_are_always_black() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/digits.npz");
-        let text = init(&path, InitMethod::MongeAmpereLogistic).unwrap();
+        let text = init(&path, InitMethod::MongeAmpereLogistic, None).unwrap();
         parse(Path::new("init.json"), &text, &[], &[]).unwrap_or_else(|error| panic!("{error}"));
         let config: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(config["target"]["dataset"]["noise"], 0.1);
@@ -215,7 +220,7 @@ mod tests {
     fn a_handful_of_rows_is_not_split() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("few.csv");
-        std::fs::write(&path, "1,2\n3,4\n5,7\n").unwrap();
+        std::fs::write(&path, "1.5,2\n3,4\n5,7\n").unwrap();
         let config = config_of(&path);
         assert_eq!(config["target"]["dataset"]["split"]["train"], 1.0);
         assert_eq!(config["evaluation"]["count"], 3);
@@ -225,6 +230,6 @@ mod tests {
     fn a_file_without_points_says_why() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none.csv");
-        assert!(matches!(init(&path, InitMethod::default()), Err(DataError::File { .. })));
+        assert!(matches!(init(&path, InitMethod::default(), None), Err(DataError::File { .. })));
     }
 }

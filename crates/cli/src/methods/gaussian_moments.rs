@@ -287,7 +287,8 @@ mod tests {
 
     /// What `localize` and `chain` look at.
     fn examined(run: &Path) -> &'static str {
-        let opening = Opening { device: None, checkpoint: CheckpointSelector::Best, seed: None };
+        let opening =
+            Opening { device: None, checkpoint: CheckpointSelector::Best, seed: None, text_files: Default::default() };
         match Examined::open(run, &opening).unwrap().kind {
             Kind::Run(run) => run.examined,
             _ => panic!("a run is no target and no file"),
@@ -327,7 +328,7 @@ mod tests {
         let (run, _) = run(folder.path(), "run", false, None);
         let (out, log_q) = (folder.path().join("s.csv"), folder.path().join("q.csv"));
         assert_eq!(train(&["sample", text(&run), "--count", "2000", "--out", text(&out)]).unwrap(), Exit::Done);
-        let samples = read_points(&out, None).unwrap().points;
+        let samples = read_points(&out, None, None).unwrap().points;
         // 2000 points give the law its mean, and as many samples are drawn from it: sd √2 and √½ over √1000.
         for (column, (mean, sd)) in samples.columns().into_iter().zip([(3.0, 2f64.sqrt()), (-1.0, 0.5f64.sqrt())]) {
             let std_error = sd / 1000f64.sqrt();
@@ -341,7 +342,7 @@ mod tests {
         let at_mean = folder.path().join("mean.csv");
         std::fs::write(&at_mean, "3,-1\n").unwrap();
         train(&["density", text(&run), "--in", text(&at_mean), "--out", text(&log_q)]).unwrap();
-        let found = read_points(&log_q, None).unwrap().points[[0, 0]];
+        let found = read_points(&log_q, None, None).unwrap().points[[0, 0]];
         let exact = -std::f64::consts::TAU.ln() - 0.5 * 0.64f64.ln();
         // Half the log-determinant of a covariance of n points has a standard error of √(2d/n)/2; scale² = 1.25.
         let std_error = 0.5 * (4.0f64 / 2000.0).sqrt();

@@ -114,6 +114,11 @@ pub trait Wiring {
         false
     }
 
+    /// Whether it takes into account how much each point counts.
+    fn takes_weights(&self) -> bool {
+        false
+    }
+
     /// Whether its laws know the score at every noise level, so that samplers can be chosen on the command line.
     fn takes_samplers(&self) -> bool {
         self.has_score_network()

@@ -54,7 +54,12 @@ pub fn chain(arguments: &ChainArguments, context: &Context) -> Result<Exit, Erro
     };
     chain.validate()?;
     arguments.compute.set_threads()?;
-    let opening = Opening { device: arguments.compute.device, checkpoint: arguments.checkpoint, seed: arguments.seed };
+    let opening = Opening {
+        device: arguments.compute.device,
+        checkpoint: arguments.checkpoint,
+        seed: arguments.seed,
+        text_files: arguments.text_files,
+    };
     let examined = Examined::open(&arguments.spec, &opening)?;
     let start = Origin::read(&arguments.start, &examined, &opening)?;
     let task = Task {
@@ -123,7 +128,7 @@ impl Origin {
         if !Path::new(text).exists() {
             return Err(Error::start(text, "names no file and no folder"));
         }
-        let other = Examined::open(Path::new(text), opening)?;
+        let other = Examined::open_beside(Path::new(text), opening, target)?;
         if other.dim != target.dim {
             return Err(dimension(other.dim));
         }

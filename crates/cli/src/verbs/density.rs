@@ -1,6 +1,5 @@
 //! `train density`: the log-density of given points under a run.
 
-use brenier_measure::data::read_points;
 use brenier_measure::data::write::{Format, PointWriter};
 use brenier_measure::{Estimate, Points};
 use brenier_model::SamplerError;
@@ -11,6 +10,7 @@ use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::{Flags, OpenedFor};
+use crate::points;
 use crate::progress::Progress;
 use crate::run::law::DensityError;
 use crate::run::opened::StoredRun;
@@ -26,7 +26,7 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
     let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
     run.check_output(&arguments.out, &[&arguments.input])?;
     let data = &run.record.data;
-    let points = read_points(&arguments.input, data.columns.as_deref())?.points;
+    let points = points::read(&arguments.input, data.columns.as_deref(), arguments.text_files)?.points;
     if points.ncols() != data.dim {
         return Err(Error::dimension(&arguments.input, points.ncols(), data.dim));
     }

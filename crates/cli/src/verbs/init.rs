@@ -16,6 +16,6 @@ pub fn init(arguments: &InitArguments) -> Result<Exit, Error> {
         let message = format!("the name of {} is no Unicode text, and a config could not hold it", file.display());
         return Err(Error::bad_input(message).hint("rename the file"));
     }
-    say(&format!("{}\n", config::init::init(file, arguments.method)?))?;
+    say(&format!("{}\n", config::init::init(file, arguments.method, arguments.text_files.header())?))?;
     Ok(Exit::Done)
 }

@@ -8,16 +8,17 @@ use brenier_eval::{
     DenseTarget, Detail, EQUAL_SIZES, LogDensities, MetricReport, MetricTable, Reference, Settings, Step,
     against_density, evaluate, mode_coverage,
 };
-use brenier_measure::data::{DataSet, read_points};
+use brenier_measure::data::DataSet;
 use brenier_measure::{GaussianMixture, Points, Sample, Target, TargetConfig};
 use serde_json::{Value, json};
 use tracing::warn;
 
-use crate::arguments::MetricsArguments;
+use crate::arguments::{MetricsArguments, TextFiles};
 use crate::config;
 use crate::device::DeviceName;
 use crate::error::{Error, Exit};
 use crate::interruption;
+use crate::points;
 use crate::progress::Watched;
 use crate::selection::{OF_MODES, Selection, settings};
 use crate::stdout::say;
@@ -31,8 +32,8 @@ const OF_BOTH: [&str; 4] = ["elbo", "log_z", "ess_reverse", "pareto_k"];
 
 /// What B holds.
 enum Against {
-    /// Points, and where they come from.
-    Points(Points),
+    /// Points, and the names of their columns.
+    Points(Points, Option<Vec<String>>),
     /// A target to draw from, with its draws, and its modes where it is a mixture.
     Target(Target, Arc<dyn Sample>, Option<GaussianMixture>),
 }
@@ -45,13 +46,19 @@ pub fn metrics(arguments: &MetricsArguments, context: &Context) -> Result<Exit, 
     arguments.compute.set_threads()?;
     let selection = Selection::new(&arguments.judging, &[&OF_DENSITY[..], &OF_BOTH, &OF_MODES].concat())?;
     let settings = settings(&arguments.judging, arguments.seed);
-    let samples = read_points(&arguments.samples, None)?.points;
-    let against = Against::read(&arguments.reference)?;
+    let samples = points::read(&arguments.samples, None, arguments.text_files)?;
+    let against = Against::read(&arguments.reference, arguments.text_files)?;
     against.check(arguments, &selection)?;
-    if samples.ncols() != against.dim() {
-        return Err(Error::dimensions(&arguments.samples, samples.ncols(), &arguments.reference, against.dim()));
+    if samples.points.ncols() != against.dim() {
+        return Err(Error::dimensions(&arguments.samples, samples.points.ncols(), &arguments.reference, against.dim()));
     }
-    let log_q = arguments.log_density.as_deref().map(|path| log_densities(path, samples.nrows())).transpose()?;
+    let DataSet { points: samples, columns, .. } = samples;
+    let against = against.in_order_of(columns.as_deref(), arguments)?;
+    let log_q = arguments
+        .log_density
+        .as_deref()
+        .map(|path| log_densities(path, samples.nrows(), arguments.text_files))
+        .transpose()?;
     let count = arguments.count.map(|count| count as usize);
     let task = Task { samples, log_q, against, count, selection, settings, quiet: context.quiet };
     let answer = interruption::abandonable(move || task.measure())?;
@@ -65,16 +72,17 @@ pub fn metrics(arguments: &MetricsArguments, context: &Context) -> Result<Exit, 
 
 impl Against {
     /// A target where the file is JSON, else points.
-    fn read(path: &Path) -> Result<Self, Error> {
+    fn read(path: &Path, text_files: TextFiles) -> Result<Self, Error> {
+        let of = |DataSet { points, columns, .. }: DataSet| Self::Points(points, columns);
         if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
-            return Ok(Self::Points(read_points(path, None)?.points));
+            return points::read(path, None, text_files).map(of);
         }
         match config::load::load_target(path)? {
             TargetConfig::Dataset(dataset) => {
                 if dataset.noise > 0.0 {
                     warn!("the points of {} are taken as they stand, without the noise", dataset.path.display());
                 }
-                Ok(Self::Points(DataSet::load(&dataset)?.points))
+                Ok(of(DataSet::load(&dataset)?))
             }
             config => {
                 let target = config.build_exact()?.expect("only a data set has no exact form");
@@ -84,9 +92,21 @@ impl Against {
         }
     }
 
+    /// The same with columns in the order of those of A.
+    fn in_order_of(self, columns: Option<&[String]>, arguments: &MetricsArguments) -> Result<Self, Error> {
+        let (a, b) = (&arguments.samples, &arguments.reference);
+        match self {
+            Self::Points(points, own) => {
+                let points = points::in_order_of(columns, a, points, own.as_deref(), b)?;
+                Ok(Self::Points(points, columns.map(<[String]>::to_vec).or(own)))
+            }
+            target => Ok(target),
+        }
+    }
+
     fn dim(&self) -> usize {
         match self {
-            Self::Points(points) => points.ncols(),
+            Self::Points(points, _) => points.ncols(),
             Self::Target(_, sampler, _) => sampler.dim(),
         }
     }
@@ -96,7 +116,7 @@ impl Against {
         let path = &arguments.reference;
         let has_density = matches!(self, Self::Target(target, ..) if target.density.is_some());
         let name = match self {
-            Self::Points(_) => format!("the points of {}", path.display()),
+            Self::Points(..) => format!("the points of {}", path.display()),
             Self::Target(target, ..) => format!("the target `{}` of {}", target.name, path.display()),
         };
         if let Some(metric) = selection.first_named(&[&OF_DENSITY[..], &OF_BOTH].concat()).filter(|_| !has_density) {
@@ -113,7 +133,7 @@ impl Against {
         if arguments.log_density.is_some() && !has_density {
             return Err(Error::no_density("--log-density", &name));
         }
-        if arguments.count.is_some() && matches!(self, Self::Points(_)) {
+        if arguments.count.is_some() && matches!(self, Self::Points(..)) {
             return Err(Error::count_of_points(path));
         }
         Ok(())
@@ -137,7 +157,7 @@ impl Task {
     fn measure(&self) -> Result<Answer, Error> {
         let Self { samples, count, selection, settings, .. } = self;
         let (reference, count_b) = match &self.against {
-            Against::Points(points) => (Reference::Points(points), points.nrows()),
+            Against::Points(points, _) => (Reference::Points(points), points.nrows()),
             Against::Target(_, sampler, _) => {
                 let sampler = sampler.as_ref();
                 (Reference::Target { sampler, count: *count }, count.unwrap_or(samples.nrows()))
@@ -180,9 +200,9 @@ impl Task {
 }
 
 /// The sampler's log-density at each of `count` samples: the only column of a file, or the one called `log_density`.
-fn log_densities(path: &Path, count: usize) -> Result<Vec<f64>, Error> {
+fn log_densities(path: &Path, count: usize, text_files: TextFiles) -> Result<Vec<f64>, Error> {
     const NAME: &str = "log_density";
-    let file = read_points(path, None)?;
+    let file = points::read(path, None, text_files)?;
     let named = file.columns.iter().flatten().position(|name| name == NAME);
     let column = named.or((file.points.ncols() == 1).then_some(0));
     match column {

@@ -1,7 +1,6 @@
 //! `train transport`: points through the map of a run, either way.
 
 use brenier_measure::Points;
-use brenier_measure::data::read_points;
 use brenier_measure::data::write::{Format, PointWriter};
 use brenier_model::SamplerError;
 use serde_json::json;
@@ -11,6 +10,7 @@ use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::Flags;
+use crate::points;
 use crate::progress::Progress;
 use crate::run::opened::StoredRun;
 use crate::stdout::say;
@@ -31,7 +31,7 @@ pub fn transport(arguments: &TransportArguments, context: &Context) -> Result<Ex
     let map = run.sampler.map().ok_or_else(|| Error::run_without_map(name))?;
     // Points of the reference have no columns of the data.
     let columns = if arguments.inverse { data.columns.as_deref() } else { None };
-    let points = read_points(&arguments.input, columns)?.points;
+    let points = points::read(&arguments.input, columns, arguments.text_files)?.points;
     if points.ncols() != data.dim {
         return Err(Error::dimension(&arguments.input, points.ncols(), data.dim));
     }

@@ -118,7 +118,7 @@ impl Layout {
     /// All values as `[n, d]`: the first axis counts rows, the others are flattened in C order.
     pub fn read_points(&self, source: &mut Source) -> Result<Points, FileProblem> {
         if !self.element.is_number() {
-            return Err(FileProblem::ElementType { found: self.element.name() });
+            return Err(FileProblem::ElementType { found: self.element.name(), cure: "array.astype(\"float64\")" });
         }
         match self.shape.first() {
             None => return Err(FileProblem::Scalar),
@@ -134,8 +134,11 @@ impl Layout {
         let points = if self.fortran {
             // In range: the product is the number of values that were read.
             let shape: Vec<usize> = self.shape.iter().map(|&length| length as usize).collect();
+            let mut in_order = Vec::new();
+            reserve(&mut in_order, values.len())?;
             let array = ArrayD::from_shape_vec(IxDyn(&shape).f(), values).expect("as many values as the shape says");
-            Points::from_shape_vec((rows, columns), array.iter().copied().collect())
+            in_order.extend(array.iter().copied());
+            Points::from_shape_vec((rows, columns), in_order)
         } else {
             Points::from_shape_vec((rows, columns), values)
         }
@@ -179,7 +182,7 @@ impl Layout {
         {
             return Err(length(remaining.to_string()));
         }
-        let mut values = Vec::new();
+        let mut values: Vec<T> = Vec::new();
         if source.remaining().is_some() {
             // The bytes are there, but a sparse file holds more than the memory does.
             let short = FileProblem::Memory { values: count };
@@ -196,6 +199,7 @@ impl Layout {
             if filled < wanted {
                 return Err(length((expected - left + filled as u128).to_string()));
             }
+            reserve(&mut values, wanted / size)?;
             values.extend(chunk[..wanted].chunks_exact(size).map(&decode));
             left -= wanted as u128;
         }
@@ -205,6 +209,15 @@ impl Layout {
         }
         Ok(values)
     }
+}
+
+/// Makes room for more values, or says that there is none.
+pub(super) fn reserve<T>(values: &mut Vec<T>, more: usize) -> Result<(), FileProblem> {
+    // Twice the room at a time, as long as there is so much.
+    values
+        .try_reserve(more)
+        .or_else(|_| values.try_reserve_exact(more))
+        .map_err(|_| FileProblem::Unpacked { megabytes: (values.len() * size_of::<T>()) >> 20 })
 }
 
 #[cfg(test)]

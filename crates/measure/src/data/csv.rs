@@ -1,9 +1,13 @@
-//! Text tables: the delimiter found in the first line, a header recognised or stated, columns and labels by name.
+//! Text tables: the delimiter found in the first line, a header recognised or stated, columns, labels and weights by name.
 
+use std::cell::Cell;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Cursor, Read};
+use std::rc::Rc;
 
-use csv::{ByteRecord, Reader, ReaderBuilder, Terminator, Trim};
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
+use super::array::reserve;
 use super::error::{FileProblem, Location, nearest};
 use super::source::{CHUNK, Container, Source};
 use super::{Selection, Table, numbered_column};
@@ -12,6 +16,12 @@ use crate::Points;
 /// The length to which a cell is cut in a message.
 const SHOWN: usize = 40;
 
+/// The longest row, in bytes: what is longer is no table, or has a quote that nothing closes.
+const LONGEST_ROW: u64 = 64 << 20;
+
+/// What stands for a value that is not there.
+const GAPS: [&str; 9] = ["", "NA", "N/A", "NULL", "None", "NaN", "nan", "?", "-"];
+
 /// A table of numbers with at most one column of labels; a column without a name is named by its number, from 1.
 pub(super) fn read_csv(
     source: &mut Source,
@@ -19,20 +29,31 @@ pub(super) fn read_csv(
     selection: &Selection,
 ) -> Result<Table, FileProblem> {
     let mut rows = Rows::open(source, delimiter)?;
-    let mut line = rows.next()?;
-    if line.is_none() {
+    let names = rows.names(selection.header)?;
+    let Some(width) = names.as_ref().map(Vec::len).or(rows.peek(0)?.map(|row| row.cells.len())) else {
         return Err(FileProblem::NoRows);
-    }
-    let header = selection.header.unwrap_or_else(|| looks_like_header(&rows.record));
-    let plan = Plan::new(header.then(|| rows.cells()), rows.record.len(), selection)?;
-    if header {
-        line = rows.next()?;
-    }
-    let (mut values, mut labels, mut row) = (Vec::new(), Vec::new(), 0);
-    while let Some(at) = line {
+    };
+    let plan = Plan::new(names, width, selection)?;
+    let (mut values, mut labels, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+    let mut index = Index::default();
+    let mut row = 0;
+    while let Some(Row { cells, line, gap }) = rows.next()? {
         row += 1;
-        plan.take(&rows.record, row, at, &mut values, &mut labels)?;
-        line = rows.next()?;
+        if let Some(line) = gap.filter(|_| width == 1 && (row > 1 || plan.names.is_some())) {
+            // In one column a blank line is an empty cell.
+            return Err(FileProblem::Missing { at: plan.at(row, line, 0) });
+        }
+        reserve(&mut values, plan.chosen.len())?;
+        plan.take(&cells, row, line, &mut values)?;
+        if let Some(column) = plan.label {
+            labels.push(String::from_utf8_lossy(&cells[column]).into_owned());
+        }
+        if let Some(column) = plan.weight {
+            weights.push(plan.number(&cells, row, line, column)?);
+        }
+        if plan.skips_index && !index.holds(&cells[0]) {
+            return Err(FileProblem::UnnamedColumn { column: 1 });
+        }
     }
     if row == 0 {
         return Err(FileProblem::NoRows);
@@ -42,36 +63,113 @@ pub(super) fn read_csv(
         points: Points::from_shape_vec((row as usize, columns), values).expect("as many values a row as columns"),
         names: plan.chosen.iter().map(|&column| plan.name(column)).collect(),
         labels: plan.label.map(|_| labels),
+        weights: plan.weight.map(|_| weights),
         row_shape: vec![columns],
     })
 }
 
-/// The names of all columns (numbers from 1 where there are none), each with whether it holds numbers alone.
-pub(super) fn survey(source: &mut Source, delimiter: Option<u8>) -> Result<Vec<(String, bool)>, FileProblem> {
+/// What the cells of a column are.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    /// Its name; its number, from 1, where there are no names.
+    pub name: String,
+    /// How many cells are numbers.
+    pub numbers: u64,
+    /// How many are text.
+    pub texts: u64,
+    /// How many are empty.
+    pub gaps: u64,
+    /// The first cell of text, and what stands there.
+    pub first_text: Option<(Location, String)>,
+    /// Whether every number is an integer.
+    pub whole: bool,
+    /// The cells, each once, as long as they are not too many to be labels.
+    pub distinct: Option<HashSet<Vec<u8>>>,
+    /// Whether every cell is an integer that no other row has.
+    pub counts: bool,
+}
+
+/// More distinct cells than these are not counted: they are no labels.
+const MOST_LABELS: usize = 10_000;
+
+/// Looks at every cell of a table.
+pub(super) fn survey(
+    source: &mut Source,
+    delimiter: Option<u8>,
+    header: Option<bool>,
+) -> Result<Vec<Column>, FileProblem> {
     let mut rows = Rows::open(source, delimiter)?;
-    if rows.next()?.is_none() {
-        return Err(FileProblem::NoRows);
-    }
-    let mut columns: Vec<(String, bool)> = if looks_like_header(&rows.record) {
-        rows.cells().into_iter().map(|name| (name, true)).collect()
-    } else {
-        let cells = rows.record.iter().enumerate();
-        cells.map(|(place, cell)| ((place + 1).to_string(), number(cell).is_some())).collect()
+    let names = rows.names(header)?;
+    let names = match (names, rows.peek(0)?) {
+        (Some(names), _) => names,
+        (None, Some(row)) => (1..=row.cells.len()).map(|place| place.to_string()).collect(),
+        (None, None) => return Err(FileProblem::NoRows),
     };
-    while rows.next()?.is_some() {
-        for ((_, numeric), cell) in columns.iter_mut().zip(&rows.record) {
-            // A gap or a NaN is a fault in a column of numbers, not a column of text.
-            *numeric &= cell.is_empty() || number(cell).is_some();
+    let mut columns: Vec<Column> = names
+        .into_iter()
+        .map(|name| Column {
+            name,
+            numbers: 0,
+            texts: 0,
+            gaps: 0,
+            first_text: None,
+            whole: true,
+            distinct: Some(HashSet::new()),
+            counts: true,
+        })
+        .collect();
+    let mut indices = vec![Index::default(); columns.len()];
+    let mut row = 0;
+    while let Some(Row { cells, line, .. }) = rows.next()? {
+        row += 1;
+        for (place, ((column, index), cell)) in columns.iter_mut().zip(&mut indices).zip(&cells).enumerate() {
+            column.counts = column.counts && index.holds(cell);
+            match number(cell) {
+                Some(value) => {
+                    column.numbers += 1;
+                    column.whole &= value.fract() == 0.0;
+                }
+                None if cell.is_empty() => column.gaps += 1,
+                None => {
+                    column.texts += 1;
+                    let at = || Location { row, line: Some(line), column: place + 1, name: Some(column.name.clone()) };
+                    column.first_text.get_or_insert_with(|| (at(), shown(cell)));
+                }
+            }
+            if let Some(distinct) = &mut column.distinct {
+                distinct.insert(cell.to_vec());
+                if distinct.len() > MOST_LABELS {
+                    column.distinct = None;
+                }
+            }
         }
     }
     Ok(columns)
+}
+
+/// A row of a text table.
+struct Row {
+    cells: ByteRecord,
+    /// The line that it begins on, from 1.
+    line: u64,
+    /// The first of the blank lines between this row and the one before.
+    gap: Option<u64>,
 }
 
 /// The rows of a text table, with the lines they stand on.
 struct Rows<'a> {
     reader: Reader<Box<dyn Read + 'a>>,
     container: Container,
-    record: ByteRecord,
+    /// Bytes that were read since the last row.
+    since: Rc<Cell<u64>>,
+    /// Rows that were looked at and not taken.
+    ahead: VecDeque<Row>,
+    /// The cells of the last line of comment before the table: numpy's header.
+    comment: Option<ByteRecord>,
+    /// Lines of comment.
+    skipped: u64,
+    /// The line behind the last row.
+    behind: u64,
 }
 
 impl<'a> Rows<'a> {
@@ -86,33 +184,121 @@ impl<'a> Rows<'a> {
         if start.starts_with(b"\xef\xbb\xbf") {
             start.drain(..3);
         }
-        let delimiter = delimiter.unwrap_or_else(|| find_delimiter(&start));
-        // Every line ends at \n alone (a \r is trimmed), the last one too: so a record's line follows from where it ended.
-        let bytes: Box<dyn Read + 'a> = Box::new(Cursor::new(start).chain(reader).chain(&b"\n"[..]));
-        let reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(delimiter)
-            .terminator(Terminator::Any(b'\n'))
-            .trim(Trim::All)
-            .from_reader(bytes);
-        Ok(Self { reader, container, record: ByteRecord::new() })
-    }
-
-    /// Reads the next row that is not blank into `record`; the line it begins on, or `None` at the end.
-    fn next(&mut self) -> Result<Option<u64>, FileProblem> {
-        while self.reader.read_byte_record(&mut self.record).map_err(|error| self.container.problem(cause(error)))? {
-            let blank = self.record.len() == 1 && self.record[0].is_empty();
-            if !blank {
-                let inside = self.record.iter().flatten().filter(|&&byte| byte == b'\n').count() as u64;
-                return Ok(Some(self.reader.position().line().saturating_sub(1 + inside)));
-            }
+        if start.contains(&b'\r') && !start.contains(&b'\n') {
+            return Err(FileProblem::CarriageReturns);
         }
-        Ok(None)
+        let (mut comment, mut skipped) = (None, 0);
+        while start.first() == Some(&b'#')
+            && let Some(end) = start.iter().position(|&byte| byte == b'\n')
+        {
+            comment = Some(start.drain(..=end).skip(1).collect::<Vec<u8>>());
+            skipped += 1;
+        }
+        let delimiter = delimiter.unwrap_or_else(|| find_delimiter(&start));
+        let build = |bytes: Box<dyn Read + 'a>| {
+            ReaderBuilder::new()
+                .has_headers(false)
+                .flexible(true)
+                .delimiter(delimiter)
+                .terminator(Terminator::Any(b'\n'))
+                .from_reader(bytes)
+        };
+        let comment = comment.and_then(|line| {
+            let mut record = ByteRecord::new();
+            let found = build(Box::new(Cursor::new(line))).read_byte_record(&mut record);
+            record.trim();
+            found.is_ok_and(|found| found).then_some(record)
+        });
+        let since = Rc::new(Cell::new(0));
+        // Every line ends at \n alone (a \r is trimmed), the last one too: so a record's line follows from where it ended.
+        let bytes = Cursor::new(start).chain(reader).chain(&b"\n"[..]);
+        let reader = build(Box::new(Counted { bytes, since: Rc::clone(&since) }));
+        Ok(Self { reader, container, since, ahead: VecDeque::new(), comment, skipped, behind: 1 })
     }
 
-    fn cells(&self) -> Vec<String> {
-        self.record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect()
+    /// The next row that is not blank; `None` at the end.
+    fn next(&mut self) -> Result<Option<Row>, FileProblem> {
+        match self.ahead.pop_front() {
+            Some(row) => Ok(Some(row)),
+            None => self.read(),
+        }
+    }
+
+    /// The row that comes after so many others; `None` where there is none.
+    fn peek(&mut self, place: usize) -> Result<Option<&Row>, FileProblem> {
+        while self.ahead.len() <= place
+            && let Some(row) = self.read()?
+        {
+            self.ahead.push_back(row);
+        }
+        Ok(self.ahead.get(place))
+    }
+
+    fn read(&mut self) -> Result<Option<Row>, FileProblem> {
+        let mut cells = ByteRecord::new();
+        loop {
+            match self.reader.read_byte_record(&mut cells) {
+                Err(_) if self.since.get() > LONGEST_ROW => {
+                    return Err(FileProblem::LongRow { line: self.behind + self.skipped });
+                }
+                Err(error) => return Err(self.container.problem(cause(error))),
+                Ok(false) => return Ok(None),
+                Ok(true) => {}
+            }
+            self.since.set(0);
+            // A cell of quotes and nothing between is an empty cell; a line of spaces is a blank line.
+            let quoted = cells.len() == 1 && cells[0].is_empty();
+            cells.trim();
+            let inside = cells.iter().flatten().filter(|&&byte| byte == b'\n').count() as u64;
+            let end = self.reader.position().line();
+            if cells.len() == 1 && cells[0].is_empty() && !quoted {
+                continue;
+            }
+            let line = end.saturating_sub(1 + inside);
+            let gap = (self.behind < line).then_some(self.behind + self.skipped);
+            self.behind = end;
+            return Ok(Some(Row { cells, line: line + self.skipped, gap }));
+        }
+    }
+
+    /// The names of the columns, which are then behind: where `header` says so, or where the first row holds them.
+    ///
+    /// A first row holds names where a cell is no number, unless that cell stands for a missing value or is text like the one below it. Names in
+    /// a line of comment count where the first row holds none, and where there are as many.
+    fn names(&mut self, header: Option<bool>) -> Result<Option<Vec<String>>, FileProblem> {
+        let comment = self.comment.take();
+        let second = self.peek(1)?.map(|row| row.cells.clone());
+        let Some(first) = self.peek(0)?.map(|row| row.cells.clone()) else { return Ok(None) };
+        let comment = comment
+            .filter(|names| header != Some(false) && names.len() == first.len() && names.iter().any(is_name))
+            .filter(|_| !first.iter().any(is_name));
+        if let Some(names) = comment {
+            return Ok(Some(texts(&names)));
+        }
+        let is_header = match header {
+            Some(is_header) => is_header,
+            None if counts_columns(&first) => return Err(FileProblem::NumericHeader { row: texts(&first).join(",") }),
+            None => looks_like_header(&first, second.as_ref()),
+        };
+        if !is_header {
+            return Ok(None);
+        }
+        let _ = self.next()?;
+        Ok(Some(texts(&first)))
+    }
+}
+
+/// Counts the bytes that pass since the count was last set to 0, and ends where a row is too long.
+struct Counted<R> {
+    bytes: R,
+    since: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.bytes.read(buffer)?;
+        self.since.set(self.since.get() + read as u64);
+        if self.since.get() > LONGEST_ROW { Err(io::Error::other("a row is too long")) } else { Ok(read) }
     }
 }
 
@@ -138,13 +324,52 @@ fn find_delimiter(start: &[u8]) -> u8 {
     found
 }
 
-/// A header has a name, and no number.
-fn looks_like_header(record: &ByteRecord) -> bool {
-    record.iter().any(|cell| !cell.is_empty()) && !record.iter().any(|cell| number(cell).is_some())
+/// Whether a cell can only be a name: neither a number nor what stands for a missing one.
+fn is_name(cell: &[u8]) -> bool {
+    number(cell).is_none() && !GAPS.iter().any(|gap| gap.as_bytes().eq_ignore_ascii_case(cell))
+}
+
+fn looks_like_header(first: &ByteRecord, second: Option<&ByteRecord>) -> bool {
+    if !first.iter().any(is_name) {
+        // The index of a data frame whose columns are numbers: `,0,1`.
+        let numbered = first.iter().skip(1).enumerate().all(|(place, cell)| cell == place.to_string().as_bytes());
+        let indexed = || second.is_some_and(|row| row.get(0).is_some_and(|cell| Index::default().holds(cell)));
+        return first.len() > 1 && first[0].is_empty() && numbered && indexed();
+    }
+    let has_number = first.iter().any(|cell| number(cell).is_some());
+    // Text above text is a row of data, where there are numbers beside it.
+    let is_data = |row: &ByteRecord| first.iter().zip(row).all(|(cell, below)| !is_name(cell) || is_name(below));
+    !(has_number && second.is_none_or(is_data))
+}
+
+/// Whether a row is 0, 1, … or 1, 2, …: the names that a data frame without names is given, or a point.
+fn counts_columns(row: &ByteRecord) -> bool {
+    let counts = |from: usize| row.iter().enumerate().all(|(k, cell)| cell == (k + from).to_string().as_bytes());
+    counts(0) || counts(1)
+}
+
+/// The integers of an index column, each of which comes once.
+#[derive(Debug, Clone, Default)]
+struct Index(HashSet<i64>);
+
+impl Index {
+    /// Whether a cell is an integer that was not there before.
+    fn holds(&mut self, cell: &[u8]) -> bool {
+        let integer = std::str::from_utf8(cell).ok().and_then(|text| text.parse().ok());
+        integer.is_some_and(|integer| self.0.insert(integer))
+    }
+}
+
+fn texts(record: &ByteRecord) -> Vec<String> {
+    record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect()
 }
 
 fn number(cell: &[u8]) -> Option<f64> {
     std::str::from_utf8(cell).ok()?.parse().ok()
+}
+
+fn shown(cell: &[u8]) -> String {
+    String::from_utf8_lossy(cell).chars().take(SHOWN).collect()
 }
 
 /// Which cells of a row are read.
@@ -153,22 +378,31 @@ struct Plan {
     width: usize,
     chosen: Vec<usize>,
     label: Option<usize>,
+    weight: Option<usize>,
+    /// Whether the first column, which has no name, is passed over as the index of a data frame.
+    skips_index: bool,
 }
 
 impl Plan {
     fn new(names: Option<Vec<String>>, width: usize, selection: &Selection) -> Result<Self, FileProblem> {
-        let mut plan = Self { names, width, chosen: Vec::new(), label: None };
+        let mut plan = Self { names, width, chosen: Vec::new(), label: None, weight: None, skips_index: false };
         plan.label = selection.label.map(|name| plan.find("label", name)).transpose()?;
+        plan.weight = selection.weight.map(|name| plan.find("weight", name)).transpose()?;
         let by_name = selection.names_needed || plan.names.is_some();
         plan.chosen = match selection.columns.filter(|_| by_name) {
             Some(columns) => columns.iter().map(|name| plan.find("columns", name)).collect::<Result<_, _>>()?,
-            None => (0..width).filter(|&column| Some(column) != plan.label).collect(),
+            None => {
+                let unnamed = plan.names.as_ref().and_then(|names| names.first()).is_some_and(String::is_empty);
+                plan.skips_index = unnamed && width > 1;
+                let first = usize::from(plan.skips_index);
+                (first..width).filter(|&column| ![plan.label, plan.weight].contains(&Some(column))).collect()
+            }
         };
         if plan.chosen.is_empty() {
             return Err(FileProblem::NoColumns);
         }
         if let Some(names) = &plan.names {
-            let mut seen = std::collections::HashSet::new();
+            let mut seen = HashSet::new();
             for &column in &plan.chosen {
                 let name = &names[column];
                 if name.is_empty() {
@@ -204,31 +438,31 @@ impl Plan {
         self.names.as_ref().map(|names| names[column].clone())
     }
 
-    fn take(
-        &self,
-        record: &ByteRecord,
-        row: u64,
-        line: u64,
-        values: &mut Vec<f64>,
-        labels: &mut Vec<String>,
-    ) -> Result<(), FileProblem> {
+    /// The place of a cell.
+    fn at(&self, row: u64, line: u64, column: usize) -> Location {
+        Location { row, line: Some(line), column: column + 1, name: self.name(column) }
+    }
+
+    fn take(&self, record: &ByteRecord, row: u64, line: u64, values: &mut Vec<f64>) -> Result<(), FileProblem> {
         if record.len() != self.width {
             return Err(FileProblem::Ragged { row, line, expected: self.width, found: record.len() });
         }
         for &column in &self.chosen {
-            let cell = &record[column];
-            let at = || Location { row, line: Some(line), column: column + 1, name: self.name(column) };
-            let text = || String::from_utf8_lossy(cell).chars().take(SHOWN).collect::<String>();
-            match number(cell) {
-                Some(value) if value.is_finite() => values.push(value),
-                Some(_) => return Err(FileProblem::NotFinite { at: at(), value: text() }),
-                None if cell.is_empty() => return Err(FileProblem::Missing { at: at() }),
-                None => return Err(FileProblem::NotANumber { at: at(), text: text() }),
-            }
-        }
-        if let Some(column) = self.label {
-            labels.push(String::from_utf8_lossy(&record[column]).into_owned());
+            values.push(self.number(record, row, line, column)?);
         }
         Ok(())
+    }
+
+    /// The finite number in a cell.
+    fn number(&self, record: &ByteRecord, row: u64, line: u64, column: usize) -> Result<f64, FileProblem> {
+        let cell = &record[column];
+        let at = || self.at(row, line, column);
+        match number(cell) {
+            Some(value) if value.is_finite() => Ok(value),
+            Some(_) => Err(FileProblem::NotFinite { at: at(), value: shown(cell) }),
+            None if cell.is_empty() => Err(FileProblem::Missing { at: at() }),
+            None if cell.contains(&b'\r') => Err(FileProblem::CarriageReturns),
+            None => Err(FileProblem::NotANumber { at: at(), text: shown(cell) }),
+        }
     }
 }

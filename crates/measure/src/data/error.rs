@@ -172,12 +172,14 @@ pub enum FileProblem {
     },
     /// The elements are no real numbers.
     #[error(
-        "the elements are of type {found}, but only bool, integers, float16, float32 and float64 are read; convert them \
-         with array.astype(\"float64\")"
+        "the elements are of type {found}, but only bool, integers, float16, float32 and float64 are read; save \
+         {cure} instead of array"
     )]
     ElementType {
         /// The type, in the file's words.
         found: String,
+        /// What to save, in Python.
+        cure: &'static str,
     },
     /// The file holds more or fewer bytes than the header announces.
     #[error(
@@ -199,6 +201,12 @@ pub enum FileProblem {
     Memory {
         /// The number of values.
         values: u128,
+    },
+    /// Content that grows beyond the memory as it is unpacked or read.
+    #[error("the memory was full when {megabytes} MB of it were read; give a smaller file")]
+    Unpacked {
+        /// How much was read.
+        megabytes: usize,
     },
     /// An array of rank 0.
     #[error("this is a single number; give an array with one row a point")]
@@ -246,6 +254,35 @@ pub enum FileProblem {
         /// What stands there (shortened).
         text: String,
     },
+    /// A row that does not end.
+    #[error("the row that begins on line {line} is longer than 64 MB; end its line, or close its quote")]
+    LongRow {
+        /// The line, from 1.
+        line: u64,
+    },
+    /// Lines that end as they did on early Macintoshes.
+    #[error("lines end in a bare carriage return (\\r); save the file with line ends \\n or \\r\\n")]
+    CarriageReturns,
+    /// A first row of which nobody can say whether it is one of names.
+    #[error(
+        "the first row, {row}, is the numbers of the columns or a point; say which: with `header` true or false in the data \
+         set, or `--header yes` or `--header no`"
+    )]
+    NumericHeader {
+        /// The row.
+        row: String,
+    },
+    /// A weight that is none.
+    #[error("row {row}: the weight {value} is below zero; weights are zero or more")]
+    Weight {
+        /// The row, from 1.
+        row: u64,
+        /// The weight.
+        value: f64,
+    },
+    /// Weights that weigh nothing.
+    #[error("all weights are zero, or their sum is not finite; give weights that say how much each point counts")]
+    NoWeight,
     /// A text file in UTF-16.
     #[error("the text is UTF-16; save it as UTF-8")]
     Utf16,
@@ -313,6 +350,16 @@ pub enum FileProblem {
     LabelShape {
         /// The shape of the array of labels.
         shape: String,
+        /// The rows of the data.
+        rows: usize,
+    },
+    /// Weights that are no vector as long as the data.
+    #[error("the file of weights has {found} rows and {columns} columns, the data {rows} rows; give one weight a row")]
+    WeightShape {
+        /// The rows of the file.
+        found: usize,
+        /// Its columns.
+        columns: usize,
         /// The rows of the data.
         rows: usize,
     },

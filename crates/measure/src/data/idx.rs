@@ -11,7 +11,7 @@ use super::source::Source;
 pub(super) fn read_idx(source: &mut Source) -> Result<Table, FileProblem> {
     let layout = read_header(source)?;
     let points = layout.read_points(source)?;
-    Ok(Table { points, names: None, labels: None, row_shape: layout.row_shape() })
+    Ok(Table { points, names: None, labels: None, weights: None, row_shape: layout.row_shape() })
 }
 
 /// Labels from an IDX file.

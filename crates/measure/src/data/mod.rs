@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use error::{DataError, FileProblem, Location};
+pub use fitting::Fitting;
 pub use split::{Split, SplitConfig};
 pub use standardize::{Standardization, Standardize, WHITENING_RIDGE, Whitening};
 
@@ -52,6 +53,12 @@ pub struct DataSetConfig {
     /// this one or relative to the working directory. They colour figures and count classes; training does not see them.
     #[serde(default)]
     pub label: Option<String>,
+    /// The weights: how much each point counts, 0 or more; a column of a .csv or .tsv file, an array of an .npz file; for
+    /// .npy and .idx another file, beside this one or relative to the working directory. Methods and metrics that know
+    /// weights take them into account; the others refuse them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub weight: Option<String>,
     /// Height and width of a point that is an image.
     #[serde(default)]
     pub image_shape: Option<[usize; 2]>,
@@ -78,6 +85,7 @@ impl DataSetConfig {
             columns: None,
             header: None,
             label: None,
+            weight: None,
             image_shape: None,
             standardize: Standardize::default(),
             whiten: false,
@@ -86,18 +94,21 @@ impl DataSetConfig {
         }
     }
 
-    /// The file that `label` names where labels have one of their own: beside the data, or relative to the working directory.
-    pub fn label_file(&self) -> Option<PathBuf> {
-        match Format::of(&self.path).ok()?.kind {
-            Kind::Npy | Kind::Idx => Some(label_file(&self.path, self.label.as_deref()?)),
-            Kind::Npz | Kind::Csv | Kind::Tsv => None,
+    /// The files that `label` and `weight` name where these have files of their own: beside the data, or relative to the
+    /// working directory.
+    pub fn files_beside(&self) -> Vec<PathBuf> {
+        match Format::of(&self.path).map(|format| format.kind) {
+            Ok(Kind::Npy | Kind::Idx) => {
+                self.label.iter().chain(&self.weight).map(|name| file_beside(&self.path, name)).collect()
+            }
+            _ => Vec::new(),
         }
     }
 }
 
-fn label_file(data: &Path, label: &str) -> PathBuf {
-    let beside = data.with_file_name(label);
-    if beside.exists() { beside } else { PathBuf::from(label) }
+fn file_beside(data: &Path, name: &str) -> PathBuf {
+    let beside = data.with_file_name(name);
+    if beside.exists() { beside } else { PathBuf::from(name) }
 }
 
 /// The content of a data file: one point a row, in the file's own coordinates.
@@ -107,6 +118,8 @@ pub struct DataSet {
     pub points: Points,
     /// One label a row.
     pub labels: Option<Vec<String>>,
+    /// One weight a row, 0 or more, at least one above 0.
+    pub weights: Option<Vec<f64>>,
     /// The names of the d columns.
     pub columns: Option<Vec<String>>,
     /// The shape that one row had before it was flattened: `[8, 8]` for an array `[n, 8, 8]`, `[]` for an array `[n]`.
@@ -130,6 +143,7 @@ impl DataSet {
             names_needed: true,
             header: config.header,
             label: config.label.as_deref(),
+            weight: config.weight.as_deref(),
         };
         let data = read(&config.path, &selection)?;
         let columns = data.points.ncols();
@@ -143,12 +157,14 @@ impl DataSet {
 }
 
 /// Reads a file of points as it stands, without labels. Where the file names its columns and `columns` is given, it is
-/// those columns, in that order; otherwise all.
+/// those columns, in that order; otherwise all. `header` says whether the first line of a text file holds names.
 ///
 /// # Errors
 /// [`DataError::File`].
-pub fn read_points(path: &Path, columns: Option<&[String]>) -> Result<DataSet, DataError> {
-    read(path, &Selection { columns, names_needed: false, ..Selection::default() })
+pub fn read_points(path: &Path, columns: Option<&[String]>, header: Option<bool>) -> Result<DataSet, DataError> {
+    let is_text = Format::of(path).is_ok_and(|format| matches!(format.kind, Kind::Csv | Kind::Tsv));
+    let header = header.filter(|_| is_text);
+    read(path, &Selection { columns, names_needed: false, header, ..Selection::default() })
 }
 
 /// SHA-256 of some bytes, in hexadecimal.
@@ -164,6 +180,7 @@ struct Selection<'a> {
     names_needed: bool,
     header: Option<bool>,
     label: Option<&'a str>,
+    weight: Option<&'a str>,
 }
 
 /// What a reader finds.
@@ -171,6 +188,7 @@ struct Table {
     points: Points,
     names: Option<Vec<String>>,
     labels: Option<Vec<String>>,
+    weights: Option<Vec<f64>>,
     row_shape: Vec<usize>,
 }
 
@@ -180,12 +198,17 @@ fn at(path: &Path) -> impl Fn(FileProblem) -> DataError {
 
 fn read(path: &Path, selection: &Selection) -> Result<DataSet, DataError> {
     let (table, kind, sha256) = read_table(path, selection).map_err(at(path))?;
-    let Table { points, names, mut labels, row_shape } = table;
+    let Table { points, names, mut labels, mut weights, row_shape } = table;
     if let (Kind::Npy | Kind::Idx, Some(label)) = (kind, selection.label) {
-        let file = label_file(path, label);
+        let file = file_beside(path, label);
         labels = Some(read_label_file(&file, points.nrows()).map_err(at(&file))?);
     }
-    Ok(DataSet { points, labels, columns: names, row_shape, sha256 })
+    if let (Kind::Npy | Kind::Idx, Some(weight)) = (kind, selection.weight) {
+        let file = file_beside(path, weight);
+        weights = Some(read_weight_file(&file, points.nrows())?);
+    }
+    weights.iter().try_for_each(|weights| check_weights(weights)).map_err(at(path))?;
+    Ok(DataSet { points, labels, weights, columns: names, row_shape, sha256 })
 }
 
 fn read_table(path: &Path, selection: &Selection) -> Result<(Table, Kind, String), FileProblem> {
@@ -215,6 +238,28 @@ fn read_label_file(path: &Path, rows: usize) -> Result<Vec<String>, FileProblem>
         Kind::Npy => npy::read_npy_labels(&mut source, rows),
         Kind::Idx => idx::read_idx_labels(&mut source, rows),
         Kind::Npz | Kind::Csv | Kind::Tsv => Err(FileProblem::LabelFormat),
+    }
+}
+
+/// One weight a row from a file of numbers, of any format.
+fn read_weight_file(path: &Path, rows: usize) -> Result<Vec<f64>, DataError> {
+    let (Table { points, .. }, ..) = read_table(path, &Selection::default()).map_err(at(path))?;
+    if points.dim() == (rows, 1) {
+        Ok(points.into_iter().collect())
+    } else {
+        let [found, columns] = [points.nrows(), points.ncols()];
+        Err(at(path)(FileProblem::WeightShape { found, columns, rows }))
+    }
+}
+
+/// Refuses weights that no measure has.
+fn check_weights(weights: &[f64]) -> Result<(), FileProblem> {
+    match weights.iter().position(|&weight| weight < 0.0) {
+        Some(place) => Err(FileProblem::Weight { row: place as u64 + 1, value: weights[place] }),
+        None if !(weights.iter().sum::<f64>() > 0.0 && weights.iter().sum::<f64>().is_finite()) => {
+            Err(FileProblem::NoWeight)
+        }
+        None => Ok(()),
     }
 }
 

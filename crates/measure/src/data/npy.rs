@@ -26,7 +26,7 @@ const DATA_NAMES: [&str; 3] = ["images", "x", "data"];
 pub(super) fn read_npy(source: &mut Source) -> Result<Table, FileProblem> {
     let layout = read_header(source)?;
     let points = layout.read_points(source)?;
-    Ok(Table { points, names: None, labels: None, row_shape: layout.row_shape() })
+    Ok(Table { points, names: None, labels: None, weights: None, row_shape: layout.row_shape() })
 }
 
 /// Labels from an .npy file.
@@ -40,13 +40,14 @@ pub(super) fn read_npz<R: Read + Seek>(reader: R, selection: &Selection) -> Resu
     let mut archive = ZipArchive::new(reader).map_err(damaged)?;
     let entries = entries(&mut archive);
     let label = selection.label.map(|name| find(&entries, "label", name)).transpose()?;
+    let weight = selection.weight.map(|name| find(&entries, "weight", name)).transpose()?;
     let known = |name: &String| entries.iter().any(|entry| entry.name == *name);
     let columns = selection.columns.filter(|columns| selection.names_needed || columns.iter().any(known));
     let chosen = match columns {
         Some(columns) => {
             columns.iter().map(|name| find(&entries, "columns", name)).collect::<Result<Vec<&str>, FileProblem>>()?
         }
-        None => vec![the_data(&entries, selection.label)?],
+        None => vec![the_data(&entries, &[selection.label, selection.weight])?],
     };
 
     let (mut parts, mut row_shape) = (Vec::new(), Vec::new());
@@ -72,6 +73,18 @@ pub(super) fn read_npz<R: Read + Seek>(reader: R, selection: &Selection) -> Resu
         }
         None => None,
     };
+    let weights = match weight {
+        Some(name) => {
+            let mut source = open(&mut archive, name)?;
+            let weights = read_header(&mut source)?.read_points(&mut source)?;
+            if weights.dim() != (rows, 1) {
+                let [found, columns] = [weights.nrows(), weights.ncols()];
+                return Err(FileProblem::WeightShape { found, columns, rows });
+            }
+            Some(weights.into_iter().collect())
+        }
+        None => None,
+    };
     let vectors = parts.iter().all(|part| part.ncols() == 1);
     let names = (columns.is_some() && vectors).then(|| chosen.iter().map(|&name| name.to_owned()).collect());
     let points = if parts.len() == 1 {
@@ -82,7 +95,7 @@ pub(super) fn read_npz<R: Read + Seek>(reader: R, selection: &Selection) -> Resu
         row_shape = vec![points.ncols()];
         points
     };
-    Ok(Table { points, names, labels, row_shape })
+    Ok(Table { points, names, labels, weights, row_shape })
 }
 
 /// The names of the arrays of an archive.
@@ -109,8 +122,8 @@ fn entries<R: Read + Seek>(archive: &mut ZipArchive<R>) -> Vec<Entry> {
 
 /// The array that is clearly the data: the only one of numbers and of rank 2 or more; else the only one; else one of the
 /// usual names.
-fn the_data<'a>(entries: &'a [Entry], label: Option<&str>) -> Result<&'a str, FileProblem> {
-    let others: Vec<&Entry> = entries.iter().filter(|entry| Some(entry.name.as_str()) != label).collect();
+fn the_data<'a>(entries: &'a [Entry], but: &[Option<&str>]) -> Result<&'a str, FileProblem> {
+    let others: Vec<&Entry> = entries.iter().filter(|entry| !but.contains(&Some(entry.name.as_str()))).collect();
     let is_table = |layout: &Layout| layout.element.is_number() && layout.shape.len() >= 2;
     let tables: Vec<&Entry> =
         others.iter().copied().filter(|entry| entry.layout.as_ref().is_some_and(is_table)).collect();
@@ -283,10 +296,19 @@ impl<'a> Scanner<'a> {
 
     fn element(&mut self) -> Result<Element, FileProblem> {
         if self.rest.starts_with(b"[") {
-            return Err(FileProblem::ElementType { found: "a record of fields".to_owned() });
+            return Err(FileProblem::ElementType {
+                found: "a record of fields".to_owned(),
+                cure: "numpy.array(array.tolist())",
+            });
         }
         let descr = self.string()?;
-        element(descr).ok_or_else(|| FileProblem::ElementType { found: shown(descr) })
+        element(descr).ok_or_else(|| FileProblem::ElementType {
+            found: shown(descr),
+            cure: match descr {
+                [b'<' | b'>' | b'=', b'c', ..] | [b'c', ..] => "numpy.stack([array.real, array.imag], -1)",
+                _ => "array.astype(\"float64\")",
+            },
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::array::reserve;
 use super::error::FileProblem;
 
 /// Bytes taken at a time: what a false header can make us allocate at once.
@@ -162,9 +163,14 @@ impl<'a> Source<'a> {
     /// Everything that is left, grown as it is read.
     pub fn rest(mut self) -> Result<Vec<u8>, FileProblem> {
         let mut bytes = Vec::new();
-        match self.reader.read_to_end(&mut bytes) {
-            Ok(_) => Ok(bytes),
-            Err(error) => Err(self.container.problem(error)),
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let filled = self.fill(&mut chunk)?;
+            reserve(&mut bytes, filled)?;
+            bytes.extend_from_slice(&chunk[..filled]);
+            if filled < CHUNK {
+                return Ok(bytes);
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use ndarray::{Array2, arr2};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::Fitting;
 use super::write::{Format as OutputFormat, PointEncoder, Precision, write_points};
 use super::*;
 
@@ -26,7 +27,7 @@ impl Folder {
     }
 
     fn load(&self, name: &str, bytes: impl AsRef<[u8]>) -> Result<DataSet, DataError> {
-        read_points(&self.put(name, bytes), None)
+        read_points(&self.put(name, bytes), None, None)
     }
 
     /// The message for a file, without the path before it.
@@ -148,7 +149,7 @@ fn delimiter_header_and_line_ends_are_recognised() {
     // Two gzip members in one file, as `cat a.gz b.gz` makes them.
     let members = [gzip("x,y\n"), gzip("1,-2.5\n3e2,4\n")].concat();
     assert_eq!(folder.load("a.csv.gz", members).unwrap().points, expected);
-    assert_eq!(folder.load("a.csv", "1\n\n2\n").unwrap().points, arr2(&[[1.0], [2.0]]));
+    assert_eq!(folder.load("a.csv", "x\n1\n2\n\n \n").unwrap().points, arr2(&[[1.0], [2.0]]));
     let mut config = DataSetConfig::of_file(folder.put("years.csv", "2020,2021\n1,2\n"));
     config.header = Some(true);
     assert_eq!(DataSet::load(&config).unwrap().columns, Some(strings(&["2020", "2021"])));
@@ -174,14 +175,15 @@ fn columns_without_names_are_chosen_by_number() {
 fn points_are_read_by_the_names_of_a_run_or_whole_where_there_are_no_names() {
     let folder = Folder::new();
     let names = strings(&["petal", "sepal"]);
-    let named = read_points(&folder.put("iris.csv", IRIS), Some(&names)).unwrap();
+    let named = read_points(&folder.put("iris.csv", IRIS), Some(&names), None).unwrap();
     assert_eq!(named.points.row(0).to_vec(), [1.4, 5.1]);
     for (name, bytes) in [
-        ("a.csv", b"1,2\n".to_vec()),
+        ("a.csv", b"1.0,2\n".to_vec()),
         ("a.npy", npy("<f8", false, "(1, 2)", &doubles(&[1.0, 2.0]))),
         ("a.npz", npz(&[("arr_0", npy("<f8", false, "(1, 2)", &doubles(&[1.0, 2.0])))])),
     ] {
-        assert_eq!(read_points(&folder.put(name, bytes), Some(&names)).unwrap().points, arr2(&[[1.0, 2.0]]), "{name}");
+        let found = read_points(&folder.put(name, bytes), Some(&names), None).unwrap().points;
+        assert_eq!(found, arr2(&[[1.0, 2.0]]), "{name}");
     }
 }
 
@@ -295,7 +297,7 @@ fn a_file_that_cannot_be_opened_says_why() {
 #[test]
 fn a_pipe_is_refused_instead_of_waited_for() {
     assert_eq!(
-        read_points(Path::new("/dev/null"), None).unwrap_err().to_string(),
+        read_points(Path::new("/dev/null"), None, None).unwrap_err().to_string(),
         "/dev/null: this is no regular file, and it is read more than once; copy what it gives to a file first"
     );
 }
@@ -336,7 +338,7 @@ fn a_wrong_cell_is_named_by_row_line_and_column() {
         "b.csv: row 2 (line 5), column \"petal\\r\\nwidth\": NaN is not finite; fill in the value, or remove the row"
     );
     assert_eq!(
-        folder.refusal("c.csv", "1,2\n3,1e999"),
+        folder.refusal("c.csv", "1.5,2\n3,1e999"),
         "c.csv: row 2 (line 2), column 2: 1e999 is not finite; fill in the value, or remove the row"
     );
     assert_eq!(
@@ -370,7 +372,7 @@ fn a_name_that_is_not_there_is_met_with_the_names_that_are() {
         "a.csv: `columns` names the column \"colour\", which is not there; there are \"sepal\", \"petal\", \"species\""
     );
     assert_eq!(
-        folder.refusal_with("b.csv", "1,2\n", |config| config.label = Some("y".to_owned())),
+        folder.refusal_with("b.csv", "1.5,2\n", |config| config.label = Some("y".to_owned())),
         "b.csv: `label` names the column \"y\", but the columns have no names, only numbers (1 to 2); give a number, or \
          set `header` to true if the first line holds the names"
     );
@@ -402,7 +404,7 @@ fn a_name_that_is_not_there_is_met_with_the_names_that_are() {
         "g.csv: two columns are called \"x\"; rename one in the first line, or leave both out with `columns`"
     );
     assert_eq!(
-        folder.refusal("h.csv", ",x\n1,2\n"),
+        folder.refusal("h.csv", ",x\n1.5,2\n"),
         "h.csv: column 1 has no name in the first line; name it, or list the columns to use in `columns`"
     );
 }
@@ -541,7 +543,12 @@ fn damaged_files_are_told_from_foreign_ones() {
     assert_eq!(
         folder.refusal("h.npy", npy_with_header("{'descr': [('x', '<f8')]}", &[])),
         "h.npy: the elements are of type a record of fields, but only bool, integers, float16, float32 and float64 are \
-         read; convert them with array.astype(\"float64\")"
+         read; save numpy.array(array.tolist()) instead of array"
+    );
+    assert!(
+        folder
+            .refusal("i.npy", npy("<c16", false, "(1,)", &[0; 16]))
+            .ends_with("save numpy.stack([array.real, array.imag], -1) instead of array")
     );
 }
 
@@ -557,7 +564,10 @@ fn a_damaged_tail_of_a_long_gzipped_table_is_called_that() {
 #[test]
 fn a_configuration_is_found_that_fits_a_file() {
     let folder = Folder::new();
-    let fitting = |name: &str, bytes: &[u8]| DataSetConfig::fitting(&folder.put(name, bytes)).unwrap();
+    let fitting = |name: &str, bytes: &[u8]| {
+        let Fitting { config, data, .. } = DataSetConfig::fitting(&folder.put(name, bytes), None).unwrap();
+        (config, data)
+    };
     let (config, data) = fitting("iris.csv", IRIS.as_bytes());
     assert_eq!((config.label.as_deref(), config.columns), (Some("species"), None));
     assert_eq!(data.points.dim(), (3, 2));
@@ -577,6 +587,145 @@ fn a_configuration_is_found_that_fits_a_file() {
     assert_eq!(config.label.as_deref(), Some("t-labels-idx1-ubyte"));
     assert_eq!(data.labels, Some(strings(&["3"])));
     assert_eq!(DataSet::load(&config).unwrap(), data);
+}
+
+#[test]
+fn nothing_is_left_out_or_taken_for_labels_in_silence() {
+    let folder = Folder::new();
+    let found = |name: &str, text: String| {
+        let Fitting { config, notes, .. } = DataSetConfig::fitting(&folder.put(name, text), None).unwrap();
+        (config.columns, config.label, notes)
+    };
+    let rows = |row: &dyn Fn(i32) -> String| (0..60).map(|k| row(k) + "\n").collect::<String>();
+    let table = |head: &str, row: &dyn Fn(i32) -> String| format!("{head}\n{}", rows(row));
+    // Neither the name y nor few integers make labels; a name and floats do not either.
+    let y = table("x,y,z", &|k| format!("{k}.5,{},{k}.25", k % 2));
+    assert_eq!(found("a.csv", y), (None, None, vec![]));
+    let target = table("x,target", &|k| format!("{k}.5,{k}.25"));
+    assert_eq!(found("b.csv", target), (None, None, vec![]));
+    let class = table("x,z,class", &|k| format!("{k}.5,{k}.25,{}", k % 3));
+    let (columns, label, notes) = found("c.csv", class);
+    assert_eq!((columns, label.as_deref()), (None, Some("class")));
+    assert_eq!(
+        notes,
+        ["column \"class\" is taken for the labels: so it is called, and it holds few distinct integers"]
+    );
+    let frame = table(",x,z,kind,place", &|k| format!("{},{k}.5,{k}.25,a,b", k * 7 % 61));
+    let (columns, label, notes) = found("d.csv", frame);
+    assert_eq!((columns, label), (Some(strings(&["x", "z"])), None));
+    assert_eq!(notes.len(), 3, "{notes:?}");
+    assert_eq!(notes[0], "column 1 without a name is left out: it is the index of a data frame");
+    assert_eq!(notes[1], "column \"kind\" is left out: it is no column of numbers: \"a\" in row 1 (line 2)");
+    // One bad cell makes no labels.
+    let bad = table("x,hum", &|k| if k == 40 { "1.5,NA".to_owned() } else { format!("{k}.5,{k}.25") });
+    let error = DataSetConfig::fitting(&folder.put("e.csv", bad), None).unwrap_err().to_string();
+    assert!(error.contains("row 41 (line 42), column \"hum\": \"NA\" is not a number"), "{error}");
+    let archive = |y: &[f64]| {
+        npz(&[
+            ("x", npy("<f8", false, "(2, 2)", &doubles(&[1.0, 2.0, 3.0, 5.0]))),
+            ("y", npy("<f8", false, "(2,)", &doubles(y))),
+        ])
+    };
+    let fitting = |y: &[f64]| DataSetConfig::fitting(&folder.put("f.npz", archive(y)), None).unwrap();
+    assert_eq!(fitting(&[0.0, 1.0]).config.label.as_deref(), Some("y"));
+    let Fitting { config, notes, .. } = fitting(&[0.5, 1.0]);
+    assert_eq!((config.label, notes), (None, vec!["the array \"y\" is left out: its values are no labels".to_owned()]));
+}
+
+#[test]
+fn a_first_row_is_names_or_a_point_and_never_a_guess() {
+    let folder = Folder::new();
+    let load = |text: &str, header: Option<bool>| read_points(&folder.put("a.csv", text), None, header);
+    for (text, header, columns, points) in [
+        ("0,1\n2.5,3\n", Some(true), Some(["0", "1"]), arr2(&[[2.5, 3.0]])),
+        ("0,1\n2.5,3\n", Some(false), None, arr2(&[[0.0, 1.0], [2.5, 3.0]])),
+        ("year,2020\n2.5,3\n", None, Some(["year", "2020"]), arr2(&[[2.5, 3.0]])),
+        ("# x,y\n0,1\n2.5,3\n", None, Some(["x", "y"]), arr2(&[[0.0, 1.0], [2.5, 3.0]])),
+        ("# by hand, of \"old\n# x,y\n2.5,3\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0]])),
+        ("# three, words, here\nx,y\n2.5,3\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0]])),
+        ("# two, words\nx,y\n2.5,3\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0]])),
+        ("# 1,2\n2.5,3\n", None, None, arr2(&[[2.5, 3.0]])),
+        // The index of a data frame, whose columns have names or numbers.
+        (",x,y\n5,2.5,3\n2,1,1\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0], [1.0, 1.0]])),
+        (",0,1\n0,2.5,3\n1,1,1\n", None, Some(["0", "1"]), arr2(&[[2.5, 3.0], [1.0, 1.0]])),
+        ("\"\",\"x\",\"y\"\n\"1\",2.5,3\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0]])),
+    ] {
+        let found = load(text, header).unwrap();
+        assert_eq!(found.columns, columns.map(|names| strings(&names)), "{text:?}");
+        assert_eq!(found.points, points, "{text:?}");
+    }
+    for text in ["0,1\n2,3\n", "1,2\n2,3\n", "0\n1\n"] {
+        let error = load(text, None).unwrap_err().to_string();
+        assert!(error.contains("--header yes"), "{error}");
+    }
+    // What stands for a missing value is no name.
+    let error = load("NA,1\n2,3\n", None).unwrap_err().to_string();
+    assert!(error.contains("row 1 (line 1), column 1: \"NA\" is not a number"), "{error}");
+}
+
+#[test]
+fn an_empty_cell_is_never_passed_over() {
+    let folder = Folder::new();
+    let missing =
+        |line: u64| format!("row 2 (line {line}), column \"x\": the value is missing; fill it in, or remove the row");
+    for (text, line) in [("x\n1\n\n2\n", 3), ("x\n1\n  \n\n2\n", 3), ("x\n1\n\"\"\n", 3), ("# x\n1\r\n\r\n2", 3)] {
+        let found = folder.refusal("a.csv", text);
+        assert!(found.contains(&missing(line)), "{text:?}: {found}");
+    }
+    assert!(folder.refusal("b.csv", "1.5\n\n2\n").contains("row 2 (line 2), column 1: the value is missing"));
+    assert!(folder.refusal("c.csv", "x,y\n1,2\n,3\n").contains("the value is missing"));
+}
+
+#[test]
+fn line_ends_of_old_and_rows_without_an_end_are_named() {
+    let folder = Folder::new();
+    let carriage = "lines end in a bare carriage return (\\r); save the file with line ends \\n or \\r\\n";
+    for text in ["x,y\r1,2\r3,4\r", "1.5,2\r3,4", "x,y\n1,2\r3,4\n"] {
+        let found = folder.refusal("a.csv", text);
+        assert!(found.contains(carriage) || found.contains("values where 2 are expected"), "{found}");
+    }
+    assert_eq!(folder.refusal("b.csv", "x\r1\r2\r"), format!("b.csv: {carriage}"));
+    assert_eq!(folder.refusal("c.csv", "x\n1\r2\n"), format!("c.csv: {carriage}"));
+    let path = folder.put("d.csv", "x\n1\n\"2");
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 28).unwrap();
+    assert!(
+        DataSet::load(&DataSetConfig::of_file(path))
+            .unwrap_err()
+            .to_string()
+            .ends_with("the row that begins on line 3 is longer than 64 MB; end its line, or close its quote")
+    );
+}
+
+#[test]
+fn weights_are_a_column_an_array_or_a_file_beside() {
+    let folder = Folder::new();
+    let table = "x,w,y\n1.5,2,3\n4,0,5\n";
+    let array = npy("<f8", false, "(2, 2)", &doubles(&[1.5, 3.0, 4.0, 5.0]));
+    let weights = npy("<f8", false, "(2,)", &doubles(&[2.0, 0.0]));
+    folder.put("w", "");
+    folder.put("w.npy", &weights);
+    for (name, bytes, weight) in [
+        ("a.csv", table.as_bytes().to_vec(), "w"),
+        ("a.npz", npz(&[("x", array.clone()), ("w", weights.clone())]), "w"),
+        ("a.npy", array.clone(), "w.npy"),
+    ] {
+        let mut config = DataSetConfig::of_file(folder.put(name, bytes));
+        config.weight = Some(weight.to_owned());
+        let data = DataSet::load(&config).unwrap();
+        assert_eq!(data.weights, Some(vec![2.0, 0.0]), "{name}");
+        assert_eq!(data.points, arr2(&[[1.5, 3.0], [4.0, 5.0]]), "{name}");
+    }
+    let weigh = |config: &mut DataSetConfig| config.weight = Some("w".to_owned());
+    for (text, message) in [
+        ("x,w\n1,-1\n", "row 1: the weight -1 is below zero; weights are zero or more"),
+        (
+            "x,w\n1,0\n",
+            "all weights are zero, or their sum is not finite; give weights that say how much each point counts",
+        ),
+        ("x,w\n1,\n", "row 1 (line 2), column \"w\": the value is missing; fill it in, or remove the row"),
+    ] {
+        assert_eq!(folder.refusal_with("b.csv", text, weigh), format!("b.csv: {message}"));
+    }
 }
 
 #[test]
@@ -619,7 +768,7 @@ proptest! {
         let folder = Folder::new();
         let path = folder.0.path().join("a.npy");
         write_points(&path, &points, None).unwrap();
-        prop_assert_eq!(read_points(&path, None).unwrap().points, points.clone());
+        prop_assert_eq!(read_points(&path, None, None).unwrap().points, points.clone());
         let single = folder.load("b.npy", encode(OutputFormat::Npy(Precision::Single), &points.mapv(|x| x % 1e30), None));
         prop_assert_eq!(single.unwrap().points, points.mapv(|x| f64::from((x % 1e30) as f32)));
     }

@@ -88,6 +88,10 @@ pub struct ExpressionData {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub columns: Option<Vec<String>>,
+    /// Whether the first line of a .csv or .tsv file holds names, where it does not tell by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
+    pub header: Option<bool>,
 }
 
 /// Where a coordinate lives.
@@ -136,7 +140,11 @@ impl ExpressionConfig {
         }
         let wrong = |message: String| MeasureError::Name(message);
         let data = self.data.as_ref().map(|data| {
-            let wanted = DataSetConfig { columns: data.columns.clone(), ..DataSetConfig::of_file(&data.path) };
+            let wanted = DataSetConfig {
+                columns: data.columns.clone(),
+                header: data.header,
+                ..DataSetConfig::of_file(&data.path)
+            };
             DataSet::load(&wanted).map_err(|error| MeasureError::Data(error.to_string()))
         });
         let data = data.transpose()?;

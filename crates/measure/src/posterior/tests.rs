@@ -408,7 +408,7 @@ fn localization_does_not_depend_on_threads_or_on_the_company_of_a_query() {
 fn localization_of_digits_is_a_number_at_every_noise_level() {
     // In pixels of 0 … 16: between a dozen likely digits at the lowest r and a second one of probability e⁻³⁰⁰ at the highest.
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/digits.npz");
-    let x = crate::data::read_points(std::path::Path::new(path), None).unwrap().points;
+    let x = crate::data::read_points(std::path::Path::new(path), None, None).unwrap().points;
     let empirical = Empirical::new(x.clone()).unwrap();
     let z = Gaussian::standard(64).sample(&Stream::new(7, Purpose::Evaluation), 0, 0..24);
     let mut least = f64::INFINITY;

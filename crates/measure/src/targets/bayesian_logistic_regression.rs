@@ -31,6 +31,10 @@ pub struct BayesianLogisticRegressionConfig {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub columns: Option<Vec<String>>,
+    /// Whether the first line of a .csv or .tsv file holds names, where it does not tell by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool")]
+    pub header: Option<bool>,
     /// Whether the columns are shifted and scaled to mean 0 and standard deviation 1.
     #[serde(default = "yes")]
     pub standardize: bool,
@@ -79,6 +83,7 @@ impl BayesianLogisticRegressionConfig {
         super::positive("bayesian_logistic_regression.prior_sd", self.prior_sd)?;
         let wanted = DataSetConfig {
             columns: self.columns.clone(),
+            header: self.header,
             label: Some(self.label.clone()),
             ..DataSetConfig::of_file(&self.path)
         };

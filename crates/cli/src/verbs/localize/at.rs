@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use brenier_measure::data::read_points;
 use brenier_measure::data::write::{Format, PointWriter};
 use brenier_measure::{Points, Posterior};
 use serde::Serialize;
 
+use crate::arguments::TextFiles;
 use crate::error::Error;
 use crate::interruption;
+use crate::points;
 use crate::progress::Progress;
 use crate::subject::{Examined, Kind};
 
@@ -79,12 +80,12 @@ impl Question {
     /// # Errors
     ///
     /// A file that cannot be read, points of another dimension.
-    pub fn read(path: &Path, space: Space, subject: &Examined) -> Result<Self, Error> {
-        let columns = match (&subject.kind, space) {
-            (Kind::Run(run), Space::Clean) => run.columns.as_deref(),
-            _ => None,
+    pub fn read(path: &Path, space: Space, subject: &Examined, text_files: TextFiles) -> Result<Self, Error> {
+        let columns = match space {
+            Space::Clean => subject.columns.as_deref(),
+            Space::Noisy => None,
         };
-        let mut points = read_points(path, columns)?.points;
+        let mut points = points::read(path, columns, text_files)?.points;
         if points.ncols() != subject.dim {
             return Err(Error::dimension_at(path, points.ncols(), &subject.spec, subject.dim));
         }

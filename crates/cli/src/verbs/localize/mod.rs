@@ -41,7 +41,12 @@ pub fn localize(arguments: &LocalizeArguments, context: &Context) -> Result<Exit
         }
     }
     arguments.compute.set_threads()?;
-    let opening = Opening { device: arguments.compute.device, checkpoint: arguments.checkpoint, seed: arguments.seed };
+    let opening = Opening {
+        device: arguments.compute.device,
+        checkpoint: arguments.checkpoint,
+        seed: arguments.seed,
+        text_files: arguments.text_files,
+    };
     let asked = Asked::new(arguments);
     let mut subjects = specs.iter().map(|spec| Examined::open(spec, &opening)).collect::<Result<Vec<_>, _>>()?;
     distinguish(&mut subjects);
@@ -261,8 +266,8 @@ fn points_only(
 /// What is asked at points, if anything.
 fn question(arguments: &LocalizeArguments, subject: &Examined) -> Result<Option<Question>, Error> {
     match (&arguments.at, &arguments.at_data) {
-        (Some(path), _) => Question::read(path, Space::Noisy, subject).map(Some),
-        (None, Some(path)) => Question::read(path, Space::Clean, subject).map(Some),
+        (Some(path), _) => Question::read(path, Space::Noisy, subject, arguments.text_files).map(Some),
+        (None, Some(path)) => Question::read(path, Space::Clean, subject, arguments.text_files).map(Some),
         (None, None) => Ok(None),
     }
 }
