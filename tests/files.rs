@@ -140,3 +140,73 @@ fn a_config_for_a_file_says_what_it_leaves_out() {
     said.says("column 1 without a name is left out: it is the index of a data frame")
         .says("column \"kind\" is taken for the labels: it holds text, such as \"a0\" in row 1 (line 2)");
 }
+
+#[test]
+fn a_project_that_moves_is_found_and_data_that_moved_alone_can_be_pointed_to() {
+    let place = Workplace::new();
+    let folder = |name: &str| {
+        let path = place.path(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    };
+    let (old, elsewhere) = (folder("old"), folder("elsewhere"));
+    let rows: String = (0..60).map(|k| format!("{k}.5,{}\n", f64::from(k).sin())).collect();
+    std::fs::write(old.join("points.csv"), format!("a,b\n{rows}")).unwrap();
+    let config = r#"{"name": "project", "target": {"dataset": {"path": "points.csv"}},
+        "method": {"gaussian_mixture": {"components": 2, "iterations": 20}},
+        "evaluation": {"count": 50}, "output": {"directory": ".", "figures": false, "checkpoint_every": 10}}"#;
+    std::fs::write(old.join("config.json"), config).unwrap();
+    let within = |folder: &std::path::Path, arguments: &[&str]| {
+        let output = place.command(&[arguments, &["-q", "--threads", "1"]].concat()).current_dir(folder).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let [inside, outside] = [old.join("run"), elsewhere.join("run")];
+    for run in [&inside, &outside] {
+        assert_eq!(within(&old, &["run", "config.json", "--run-dir", text(run)]).0, Some(0));
+    }
+    let evaluated = within(&old, &["evaluate", "run", "--only", "w2", "--json"]);
+    assert_eq!(evaluated.0, Some(0));
+
+    // The whole project moves: the run in it finds its data, the one elsewhere must be told.
+    let new = place.path("new");
+    std::fs::rename(&old, &new).unwrap();
+    let again = within(&new, &["evaluate", "run", "--only", "w2", "--json"]);
+    assert_eq!(again, evaluated);
+    for verb in [&["resume", "run"][..], &["run", "config.json", "--run-dir", "run", "--resume"]] {
+        let (code, _, said) = within(&new, verb);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let (run, data) = (text(&outside), new.join("points.csv"));
+    for verb in [&["evaluate", run, "--only", "w2"][..], &["resume", run]] {
+        let (code, _, said) = within(&new, verb);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("--data PATH"), "{said}");
+        let (code, _, said) = within(&new, &[verb, &["--data", "points.csv"]].concat());
+        assert_eq!(code, Some(0), "{said}");
+    }
+    // A resume keeps the new place; so does a run of the moved config.
+    let (code, _, said) = within(&new, &["evaluate", run, "--only", "w2"]);
+    assert_eq!(code, Some(0), "{said}");
+    let aside = place.path("aside.csv");
+    std::fs::rename(&data, &aside).unwrap();
+    assert_eq!(within(&new, &["evaluate", run, "--only", "w2"]).0, Some(2));
+    let going_on = ["run", "config.json", "--run-dir", run, "--resume"];
+    let (code, _, said) = within(&new, &[&going_on[..], &["--data", text(&aside)]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(within(&new, &["evaluate", run, "--only", "w2"]).0, Some(0));
+
+    // Other data are refused wherever they lie, and a file that changed gives way to the one that did not.
+    std::fs::write(&data, "a,b\n1.5,2\n3,4\n").unwrap();
+    for verb in [&["evaluate", run][..], &["localize", run], &["resume", run]] {
+        let (code, _, said) = within(&new, &[verb, &["--data", "points.csv"]].concat());
+        assert_eq!(code, Some(2), "{verb:?}");
+        assert!(said.contains("the data of the run has changed"), "{verb:?}: {said}");
+    }
+    // The run alone still samples.
+    let alone = place.path("alone");
+    std::fs::rename(new.join("run"), &alone).unwrap();
+    std::fs::remove_file(&aside).unwrap();
+    let (code, _, said) = within(&elsewhere, &["sample", text(&alone), "--count", "9", "--out", "s.csv"]);
+    assert_eq!(code, Some(0), "{said}");
+}

@@ -138,6 +138,9 @@ pub struct Opened {
     /// The checkpoint: best, latest or a step.
     #[arg(long, value_name = "WHICH", default_value = "best")]
     pub checkpoint: CheckpointSelector,
+    /// Where the data of the run are now, if they have moved; they must be the same, byte for byte.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// The seed of every draw [default: the run's].
@@ -194,6 +197,9 @@ pub struct RunArguments {
     /// Go on with the directory if it exists.
     #[arg(long, conflicts_with = "fresh")]
     pub resume: bool,
+    /// Where the data of the run that goes on are now, if they have moved; they must be the same, byte for byte.
+    #[arg(long, value_name = "PATH", requires = "resume")]
+    pub data: Option<PathBuf>,
     /// Move the directory to NAME.old-N if it exists, and start anew.
     #[arg(long)]
     pub fresh: bool,
@@ -216,6 +222,9 @@ pub struct ResumeArguments {
     /// A run directory.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Where the data of the run are now, if they have moved; they must be the same, byte for byte.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
     /// Stop and keep a checkpoint after this long, such as 90s, 30m, 8h; exit code 75.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_time: Option<Duration>,
@@ -445,6 +454,9 @@ pub struct LocalizeArguments {
     /// The checkpoint of a run: best, latest or a step.
     #[arg(long, value_name = "WHICH", default_value = "best")]
     pub checkpoint: CheckpointSelector,
+    /// Where the data of a run are now, if they have moved; they must be the same, byte for byte.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// Print one JSON object on stdout.
@@ -501,6 +513,9 @@ pub struct ChainArguments {
     /// The checkpoint of a run: best, latest or a step.
     #[arg(long, value_name = "WHICH", default_value = "best")]
     pub checkpoint: CheckpointSelector,
+    /// Where the data of a run are now, if they have moved; they must be the same, byte for byte.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
     #[command(flatten)]
     pub compute: Compute,
     /// Print one JSON object on stdout.

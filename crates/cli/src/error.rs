@@ -93,7 +93,15 @@ impl Error {
     /// The data of a run is not what it was.
     pub fn data_changed(old: &str, new: &str) -> Self {
         Self::bad_input(format!("the data of the run has changed: it was {old} and is now {new}"))
-            .hint("put the old file back, or start a new run on the new one")
+            .hint("put the old file back, say where it is with `--data PATH`, or start a new run on the new one")
+    }
+
+    /// A new place for data of a run that has none.
+    pub fn no_data_file(run: &str, target: &str) -> Self {
+        Self::bad_input(format!(
+            "`--data` says where the data of a run are now, and the target `{target}` of {run} is read from no file"
+        ))
+        .hint("leave it out")
     }
 
     /// A folder whose record is not one of this program.

@@ -29,7 +29,6 @@ use crate::methods::{open, wiring};
 use crate::output_file;
 use crate::points;
 use crate::run::opened::{StoredRun, TrainedRun};
-use crate::run::problem::Problem;
 
 /// The number of draws that stand in for a target whose posterior is not known.
 const STAND_IN_DRAWS: u64 = 16_384;
@@ -41,7 +40,7 @@ const NETWORK_DRAWS: u64 = 4_096;
 const DENSITY_STEPS: usize = 64;
 
 /// How a SPEC is opened.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Opening {
     /// Where a network computes; the CPU without.
     pub device: Option<DeviceName>,
@@ -51,6 +50,8 @@ pub struct Opening {
     pub seed: Option<u64>,
     /// How text files are read.
     pub text_files: TextFiles,
+    /// Where the data of a run are now, if they have moved.
+    pub data: Option<PathBuf>,
 }
 
 /// What a SPEC names, ready to be examined.
@@ -279,16 +280,13 @@ impl Examined {
     /// The law of a run: exactly where it is known so, else through its score network, else through draws of it.
     fn run(spec: &Path, opening: &Opening) -> Result<Self, Error> {
         let device = device::open(&opening.device.unwrap_or_default())?;
-        let stored = StoredRun::open(spec, opening.checkpoint)?;
+        let stored = StoredRun::open(spec, opening.checkpoint, opening.data.as_deref())?;
         let seed = opening.seed.unwrap_or(stored.record.config.seed);
         // Only a network is examined at the data that it was trained on: it knows nothing of where they are.
-        let problem = match Problem::new(&stored.record.config) {
-            Err(error) if !data_file_is_gone(&stored) => return Err(error),
+        let problem = match stored.record.problem() {
+            Err(error) if opening.data.is_some() || !data_file_is_gone(&stored) => return Err(error),
             problem => problem,
         };
-        if let Ok(problem) = &problem {
-            stored.record.check_data(&problem.data)?;
-        }
         let go_on = || !interruption::asked();
         // A network without data is drawn from, as is a law that knows nothing else of itself.
         let opened_for = if problem.is_ok() && wiring(&stored.record.config.method).has_score_network() {

@@ -16,6 +16,34 @@ use super::{Config, ConfigError, consistency};
 use crate::interruption;
 use crate::methods::{paths, wiring};
 
+/// The key of the path in a target, wherever the target has it; the tree is that of a whole config.
+fn data_key(tree: &Node) -> Option<String> {
+    let (mut node, mut key) = (tree.get("target")?, "target".to_owned());
+    loop {
+        let Kind::Object(entries) = &node.kind else { return None };
+        let [choice] = &entries[..] else { return None };
+        key = format!("{key}.{}", choice.key);
+        node = &choice.value;
+        if let Some(inner) = node.get("target") {
+            (node, key) = (inner, format!("{key}.target"));
+        } else if node.get("path").is_some() {
+            return Some(format!("{key}.path"));
+        } else {
+            return node.get("data")?.get("path").map(|_| format!("{key}.data.path"));
+        }
+    }
+}
+
+/// The override that takes the data of a config from another place; `None` where its target is read from no file.
+///
+/// # Errors
+///
+/// A file that is no JSON.
+pub fn data_at(path: &Path, data: &Path) -> Result<Option<Override>, ConfigError> {
+    let tree = parse_tree(path, &read(path)?)?;
+    Ok(data_key(&tree).map(|key| Override::flag("--data", &key, data.display())))
+}
+
 /// The JSON schema of a config, as `train schema` prints it.
 pub fn schema() -> Value {
     schemars::schema_for!(Config).to_value()

@@ -7,7 +7,6 @@ use brenier_measure::{Measure, Rescaled, Support};
 
 use crate::error::Error;
 use crate::run::RunView;
-use crate::run::problem::Problem;
 
 /// A density with the box that its coordinates live in.
 pub struct Given {
@@ -27,8 +26,7 @@ pub fn given(method: &'static str, run: &RunView) -> Result<Given, Error> {
     let problem = match run.problem {
         Some(problem) => problem,
         None => {
-            loaded = Problem::new(&run.record.config)?;
-            run.record.check_data(&loaded.data)?;
+            loaded = run.record.problem()?;
             &loaded
         }
     };

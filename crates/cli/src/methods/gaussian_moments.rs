@@ -287,8 +287,13 @@ mod tests {
 
     /// What `localize` and `chain` look at.
     fn examined(run: &Path) -> &'static str {
-        let opening =
-            Opening { device: None, checkpoint: CheckpointSelector::Best, seed: None, text_files: Default::default() };
+        let opening = Opening {
+            device: None,
+            checkpoint: CheckpointSelector::Best,
+            seed: None,
+            text_files: Default::default(),
+            data: None,
+        };
         match Examined::open(run, &opening).unwrap().kind {
             Kind::Run(run) => run.examined,
             _ => panic!("a run is no target and no file"),
@@ -335,7 +340,7 @@ mod tests {
             assert!((column.mean().unwrap() - mean).abs() < 5.0 * std_error);
         }
         train(&["density", text(&run), "--in", text(&out), "--out", text(&log_q)]).unwrap();
-        let stored = StoredRun::open(&run, CheckpointSelector::Latest).unwrap();
+        let stored = StoredRun::open(&run, CheckpointSelector::Latest, None).unwrap();
         let shift = &stored.record.data.standardization;
         assert!(shift.scale[0] > 1.05, "a standardisation that does nothing tests nothing");
         // log q in the coordinates of the data: -log √(det 2πC) at the mean, det C = 2 · ½ - .36.

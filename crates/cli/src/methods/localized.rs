@@ -18,7 +18,6 @@ use crate::error::Error;
 use crate::methods::score_matching::config::NoiseLevelsConfig;
 use crate::progress::Progress;
 use crate::run::RunView;
-use crate::run::problem::Problem;
 
 /// The file of a run directory that holds the curve.
 pub const LOCALIZATION: &str = "localization.json";
@@ -172,8 +171,7 @@ impl Localization<'_> {
         match self.0.problem {
             Some(problem) => problem.training_points(count, config.seed),
             None => {
-                let problem = Problem::new(config).map_err(|error| without_curve(error, &config.name))?;
-                self.0.record.check_data(&problem.data)?;
+                let problem = self.0.record.problem().map_err(|error| without_curve(error, &config.name))?;
                 problem.training_points(count, config.seed)
             }
         }

@@ -38,14 +38,15 @@ pub struct TrainedRun {
 }
 
 impl StoredRun {
-    /// Opens a run directory and verifies the whole checkpoint.
+    /// Opens a run directory and verifies the whole checkpoint; `data` is where its data are now, if they have moved.
     ///
     /// # Errors
     ///
-    /// No run directory, and no checkpoint that verifies.
-    pub fn open(path: &Path, selector: CheckpointSelector) -> Result<Self, Error> {
+    /// No run directory, no checkpoint that verifies, and data for a run that has none.
+    pub fn open(path: &Path, selector: CheckpointSelector, data: Option<&Path>) -> Result<Self, Error> {
         let directory = RunDirectory::open(path)?;
-        let record = RunRecord::read(&directory)?;
+        let mut record = RunRecord::read(&directory)?;
+        data.map(|data| record.take_data_from(data)).transpose()?;
         let loaded = directory.load(selector)?;
         loaded.say_warnings();
         Ok(Self { record, step: loaded.step, files: loaded.files, directory })

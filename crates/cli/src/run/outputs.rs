@@ -93,7 +93,7 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
         info!("{} is finished", directory.path().display());
         return Ok(());
     }
-    let best = StoredRun::open(directory.path(), CheckpointSelector::Best)?.into_trained(
+    let best = StoredRun::open(directory.path(), CheckpointSelector::Best, None)?.into_trained(
         wiring,
         &Flags::default(),
         Some(&run.problem),

@@ -1,15 +1,16 @@
 //! What a run directory says of the run: its config and its data.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf, absolute};
 
 use brenier_measure::TargetConfig;
-use brenier_measure::data::sha256;
+use brenier_measure::data::{sha256, sha256_of_file};
 use brenier_training::run_directory::RunDirectory;
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::run::problem::DataRecord;
+use crate::run::problem::{DataRecord, Problem};
 
 /// The version of `config.json` in a run directory.
 const SCHEMA_VERSION: u32 = 1;
@@ -26,12 +27,16 @@ pub struct RunRecord {
     pub config: Config,
     /// What the run remembers of its data.
     pub data: DataRecord,
+    /// The files of the target as they lie to the run directory: a project that moves as a whole is found again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    relative: Vec<PathBuf>,
 }
 
 impl RunRecord {
     /// The record of a new run.
     pub fn new(config: Config, data: DataRecord) -> Self {
-        Self { schema_version: SCHEMA_VERSION, program_version: crate::arguments::VERSION.to_string(), config, data }
+        let program_version = crate::arguments::VERSION.to_string();
+        Self { schema_version: SCHEMA_VERSION, program_version, config, data, relative: Vec::new() }
     }
 
     /// The record of a run directory.
@@ -51,7 +56,71 @@ impl RunRecord {
                 "its form is version {version:?}, this program reads version {SCHEMA_VERSION}"
             )));
         }
-        serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))
+        let mut record: Self = serde_json::from_str(&text).map_err(|error| foreign(error.to_string()))?;
+        record.find_data(directory.path());
+        Ok(record)
+    }
+
+    /// The problem of the run, from its data wherever they are.
+    ///
+    /// # Errors
+    ///
+    /// Data that cannot be read, or that are not those of the run.
+    pub fn problem(&self) -> Result<Problem, Error> {
+        let problem = Problem::new(&self.config).map_err(|error| match self.data_file() {
+            Some(path) if !path.exists() => {
+                error.hint("if the data of the run have moved, say where they are now with `--data PATH`")
+            }
+            // That the file is another one comes before what is wrong with it.
+            Some(path) => match sha256_of_file(&path) {
+                Ok(found) if !self.data.origin.ends_with(&found) => {
+                    Error::data_changed(&self.data.origin, &format!("sha256:{found}"))
+                }
+                _ => error,
+            },
+            None => error,
+        })?;
+        self.check_data(&problem.data)?;
+        Ok(problem)
+    }
+
+    /// The file that the target of the run is read from, if any.
+    pub fn data_file(&self) -> Option<PathBuf> {
+        self.config.target.clone().paths().into_iter().next().map(|path| path.clone())
+    }
+
+    /// Takes the data from another place.
+    ///
+    /// # Errors
+    ///
+    /// A target that is read from no file.
+    pub fn take_data_from(&mut self, path: &Path) -> Result<(), Error> {
+        match self.config.target.paths().into_iter().next() {
+            Some(own) => absolute(path).map(|path| *own = path).map_err(|error| Error::writing(path, error)),
+            None => Err(Error::no_data_file(&self.config.name, self.config.target.name())),
+        }
+    }
+
+    /// The same run with another config of it, in its directory, which must be there.
+    pub fn with_config(self, config: Config, directory: &Path) -> Self {
+        let mut record = Self { config, ..self };
+        let files = record.config.target.paths();
+        record.relative = files.into_iter().map(|path| relative_to(path, directory)).collect();
+        record
+    }
+
+    /// Where the data are not at their path, or are others now, takes those that lie to the run directory as they did.
+    fn find_data(&mut self, directory: &Path) {
+        let sha256 = self.data.origin.rsplit_once("sha256:").map(|(_, sha256)| sha256.to_owned());
+        let is_right = |path: &Path| sha256_of_file(path).ok() == sha256;
+        for (path, relative) in self.config.target.paths().into_iter().zip(&self.relative) {
+            let (there, moved) = (path.canonicalize().ok(), directory.join(relative).canonicalize().ok());
+            let Some(moved) = moved.filter(|moved| there.as_ref() != Some(moved)) else { continue };
+            if is_right(&moved) && !there.is_some_and(|there| is_right(&there)) {
+                info!("{} is now {}", path.display(), moved.display());
+                *path = moved;
+            }
+        }
     }
 
     /// The target of the run, wherever its files lie, and the data that it was trained on.
@@ -94,5 +163,33 @@ impl RunRecord {
         })?;
         text.push('\n');
         Ok(text)
+    }
+}
+
+/// The way from a folder to a path, both through links; the path itself where there is none.
+fn relative_to(path: &Path, folder: &Path) -> PathBuf {
+    let (Ok(to), Ok(from)) = (path.canonicalize(), folder.canonicalize()) else { return path.to_owned() };
+    let common = to.components().zip(from.components()).take_while(|(a, b)| a == b).count();
+    if common == 0 {
+        return to;
+    }
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_between_two_places_leads_up_and_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let [run, data] = ["a/run", "data/x"].map(|name| folder.path().join(name));
+        for place in [&run, &data] {
+            std::fs::create_dir_all(place).unwrap();
+        }
+        assert_eq!(relative_to(&data, &run), Path::new("../../data/x"));
+        assert_eq!(relative_to(&run, &folder.path().join("a")), Path::new("run"));
+        assert_eq!(run.join(relative_to(&data, &run)).canonicalize().unwrap(), data.canonicalize().unwrap());
     }
 }

@@ -59,6 +59,7 @@ pub fn chain(arguments: &ChainArguments, context: &Context) -> Result<Exit, Erro
         checkpoint: arguments.checkpoint,
         seed: arguments.seed,
         text_files: arguments.text_files,
+        data: arguments.data.clone(),
     };
     let examined = Examined::open(&arguments.spec, &opening)?;
     let start = Origin::read(&arguments.start, &examined, &opening)?;

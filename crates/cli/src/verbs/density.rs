@@ -13,7 +13,6 @@ use crate::methods::wiring::{Flags, OpenedFor};
 use crate::points;
 use crate::progress::Progress;
 use crate::run::law::DensityError;
-use crate::run::opened::StoredRun;
 use crate::stdout::say;
 use crate::verbs::Context;
 
@@ -23,7 +22,7 @@ use crate::verbs::Context;
 pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, Error> {
     let format = Format::of_path(&arguments.out)?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
-    let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    let run = arguments.opened.open()?;
     run.check_output(&arguments.out, &[&arguments.input])?;
     let data = &run.record.data;
     let points = points::read(&arguments.input, data.columns.as_deref(), arguments.text_files)?.points;

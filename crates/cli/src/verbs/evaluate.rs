@@ -19,7 +19,6 @@ use crate::run::density_metrics::{OF_ANNEALING, has_posterior};
 use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
 use crate::run::map_metrics::OF_MAP;
 use crate::run::opened::StoredRun;
-use crate::run::problem::Problem;
 use crate::selection::{OF_MODES, Selection, settings};
 use crate::stdout::say;
 use crate::verbs::Context;
@@ -40,7 +39,7 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     // Before anything is computed: all runs, and where the answer goes.
     let stored = paths
         .iter()
-        .map(|path| StoredRun::open(path, arguments.opened.checkpoint))
+        .map(|path| StoredRun::open(path, arguments.opened.checkpoint, arguments.opened.data.as_deref()))
         .collect::<Result<Vec<StoredRun>, Error>>()?;
     for (run, path) in stored.iter().zip(&paths).skip(1) {
         if stored[0].record.what_was_learnt() != run.record.what_was_learnt() {
@@ -98,8 +97,7 @@ fn judge(run: StoredRun, index: u64, arguments: &EvaluateArguments, context: &Co
     let names = [&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP, &OF_ANNEALING].concat();
     let selection = Selection::new(&arguments.judging, &names)?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
-    let problem = Problem::new(&run.record.config)?;
-    run.record.check_data(&problem.data)?;
+    let problem = run.record.problem()?;
     let seed = arguments.opened.seed.map_or(run.record.config.seed, |seed| seed.wrapping_add(index));
     let go_on = || !interruption::asked();
     let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };

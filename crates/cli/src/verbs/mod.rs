@@ -17,10 +17,11 @@ mod transport;
 use brenier_training::run_directory::RunDirectory;
 use burn::tensor::Device;
 
-use crate::arguments::{Compute, Verb};
+use crate::arguments::{Compute, Opened, Verb};
 use crate::device::{self, DeviceName};
 use crate::error::{Error, Exit};
 use crate::logging::Log;
+use crate::run::opened::StoredRun;
 
 /// What every verb is given beside its arguments.
 pub struct Context {
@@ -75,6 +76,17 @@ impl Compute {
             Some(threads) => Ok(device::set_threads(usize::from(threads))?),
             None => Ok(()),
         }
+    }
+}
+
+impl Opened {
+    /// Opens the run.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`StoredRun::open`].
+    pub fn open(&self) -> Result<StoredRun, Error> {
+        StoredRun::open(&self.run, self.checkpoint, self.data.as_deref())
     }
 }
 

@@ -74,6 +74,11 @@ fn config_of(arguments: &RunArguments) -> Result<Config, Error> {
     if let Some(device) = &arguments.compute.device {
         flags.push(Override::flag("--device", "device", device));
     }
+    if let Some(data) = &arguments.data {
+        let moved = load::data_at(&arguments.config, data)?;
+        flags
+            .push(moved.ok_or_else(|| Error::no_data_file(&arguments.config.display().to_string(), "of this config"))?);
+    }
     Ok(load::load(&arguments.config, &arguments.sets, &flags)?)
 }
 
@@ -95,7 +100,14 @@ fn check_stays(path: &Path, record: &RunRecord) -> Result<(), Error> {
 
 /// The record that a run goes on with: the new config where it may differ from the stored one.
 fn accept_changes(directory: &RunDirectory, new: RunRecord) -> Result<RunRecord, Error> {
-    let stored = read_record(directory)?;
+    let mut stored = read_record(directory)?;
+    if stored.data.origin == new.data.origin {
+        // The same data in another place.
+        let mut target = new.config.target.clone();
+        for (own, new) in stored.config.target.paths().into_iter().zip(target.paths()) {
+            own.clone_from(new);
+        }
+    }
     let method = wiring(&new.config.method);
     let differences = difference(&stored.config, &new.config);
     let (allowed, refused): (Vec<_>, Vec<_>) = differences.into_iter().partition(|difference| difference.allowed);
@@ -112,7 +124,7 @@ fn accept_changes(directory: &RunDirectory, new: RunRecord) -> Result<RunRecord,
         info!("{difference}");
     }
     stored.check_data(&new.data)?;
-    Ok(RunRecord { config: new.config, ..stored })
+    Ok(stored.with_config(new.config, directory.path()))
 }
 
 /// A resume with a config that would make another run of it; `more` is what the method allows to change.

@@ -11,7 +11,6 @@ use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::Flags;
 use crate::progress::Progress;
-use crate::run::opened::StoredRun;
 use crate::run::outputs;
 use crate::stdout::say;
 use crate::verbs::Context;
@@ -24,7 +23,7 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     let is_png = arguments.out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
     let format = if is_png { None } else { Some(Format::of_path(&arguments.out)?) };
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
-    let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    let run = arguments.opened.open()?;
     run.check_output(&arguments.out, &[])?;
     let data = run.record.data.clone();
     let seed = arguments.opened.seed.unwrap_or(run.record.config.seed);

@@ -12,7 +12,6 @@ use crate::methods::open;
 use crate::methods::wiring::Flags;
 use crate::points;
 use crate::progress::Progress;
-use crate::run::opened::StoredRun;
 use crate::stdout::say;
 use crate::verbs::Context;
 
@@ -23,7 +22,7 @@ const TILE: usize = 4096;
 pub fn transport(arguments: &TransportArguments, context: &Context) -> Result<Exit, Error> {
     let format = Format::of_path(&arguments.out)?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
-    let run = StoredRun::open(&arguments.opened.run, arguments.opened.checkpoint)?;
+    let run = arguments.opened.open()?;
     run.check_output(&arguments.out, &[&arguments.input])?;
     let go_on = || !interruption::asked();
     let run = open(run, &Flags::default(), None, &device, &go_on, context.quiet)?;

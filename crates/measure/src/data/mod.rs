@@ -172,6 +172,14 @@ pub fn sha256(bytes: &[u8]) -> String {
     source::hexadecimal(&Sha256::digest(bytes))
 }
 
+/// SHA-256 of a file, in hexadecimal, as [`DataSet::sha256`] has it.
+///
+/// # Errors
+/// [`DataError::File`].
+pub fn sha256_of_file(path: &Path) -> Result<String, DataError> {
+    source::open(path).and_then(|mut file| source::sha256(&mut file)).map_err(at(path))
+}
+
 /// What of a file is wanted.
 #[derive(Debug, Clone, Copy, Default)]
 struct Selection<'a> {

@@ -46,6 +46,7 @@ pub fn localize(arguments: &LocalizeArguments, context: &Context) -> Result<Exit
         checkpoint: arguments.checkpoint,
         seed: arguments.seed,
         text_files: arguments.text_files,
+        data: arguments.data.clone(),
     };
     let asked = Asked::new(arguments);
     let mut subjects = specs.iter().map(|spec| Examined::open(spec, &opening)).collect::<Result<Vec<_>, _>>()?;
