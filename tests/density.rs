@@ -260,3 +260,36 @@ fn what_a_map_to_a_density_cannot_be_is_said() {
     let config = place.write("points.json", &config);
     place.train(&["run", text(&config)]).fails(2).says("`monge_ampere_score` follows a density");
 }
+
+#[test]
+fn log_densities_of_too_few_steps_say_so_and_one_that_is_not_reached_costs_no_other() {
+    let place = Workplace::new();
+    let small = ["-q", "--set", "output.figures=false", "--set", "evaluation.log_density.points=100"];
+    for (name, steps) in [("few", "4"), ("enough", "64")] {
+        let steps = format!("evaluation.log_density.steps={steps}");
+        let more = [&small[..], &["--set", &steps]].concat();
+        place.smoke("score_matching_gaussian_mixture.json", name, &more).succeeds();
+        let report = std::fs::read(place.run(name).join("evaluation.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        for metric in ["nll", "bits_per_dimension", "elbo", "kl_reverse", "kl_forward", "log_z", "ess_reverse"] {
+            let told = report["metrics"][metric]["note"].as_str().is_some_and(|note| note.contains("too few"));
+            assert_eq!(told, name == "few", "{name}: {metric}");
+        }
+        let [error, std_error] =
+            [&report["metrics"]["nll"]["details"]["ode_error"], &report["metrics"]["nll"]["std_error"]]
+                .map(|x| x.as_f64());
+        assert!((error > Some(0.1)) == (name == "few") && std_error >= error, "{error:?} {std_error:?}");
+    }
+    let run = place.run("enough");
+    let points = place.write("points.csv", "0.5,0.1\n1e200,0\n0.1,0.3\n");
+    let out = place.path("out.csv");
+    let density = ["density", text(&run), "--in", text(&points), "--out", text(&out), "--json", "-q"];
+    place.train(&density).fails(2).says("row 2 of").says("--skip-invalid");
+    assert!(!out.exists());
+    let said = place.train(&[&density[..], &["--skip-invalid"]].concat()).succeeds();
+    assert!(said.json()["skipped"] == 1 && said.json()["nll"].as_f64().is_some(), "{}", said.stdout);
+    let rows = std::fs::read_to_string(&out).unwrap();
+    let values: Vec<f64> = rows.lines().skip(1).map(|row| row.split(',').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(values.iter().map(|value| value.is_nan()).collect::<Vec<_>>(), [false, true, false]);
+    place.train(&[&density[..], &["--skip-invalid", "--steps", "4"]].concat()).succeeds().says("raise `--steps`");
+}

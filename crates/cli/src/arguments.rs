@@ -374,6 +374,9 @@ pub struct DensityArguments {
     /// The file to write: .npy or .csv, a log-density (nats) and its standard error a point. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Write NaN at points without a log-density, and count them, instead of ending there.
+    #[arg(long)]
+    pub skip_invalid: bool,
     /// The number of steps of the probability-flow ODE of a score network [default: 64].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
     pub steps: Option<u32>,

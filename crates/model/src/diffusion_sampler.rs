@@ -20,6 +20,8 @@ pub struct DiffusionPlan {
     pub sampling: SamplingPlan,
     /// The noise levels of the ODE of the log-density, falling to 0.
     pub density_levels: Vec<f64>,
+    /// Those of a check with half the steps; with twice as many where half are none.
+    pub coarse_levels: Vec<f64>,
 }
 
 /// A score network with the plan by which it is a law.
@@ -41,6 +43,19 @@ impl DiffusionSampler {
     fn precise_dtype(&self) -> DType {
         if self.device == Device::flex() { DType::F64 } else { DType::F32 }
     }
+
+    fn log_density_along(
+        &self,
+        levels: &[f64],
+        x: &Points,
+        seed: u64,
+        first_index: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<LogDensity, SamplerError> {
+        let dtype = self.precise_dtype();
+        let network = self.precise.get_or_init(|| self.network.clone().cast(dtype));
+        log_density(network, to_tensor(x, dtype, &self.device), levels, seed, first_index, go_on)
+    }
 }
 
 impl TrainedSampler for DiffusionSampler {
@@ -61,10 +76,7 @@ impl TrainedSampler for DiffusionSampler {
         first_index: u64,
         go_on: &dyn Fn() -> bool,
     ) -> Result<LogDensity, SamplerError> {
-        let dtype = self.precise_dtype();
-        let network = self.precise.get_or_init(|| self.network.clone().cast(dtype));
-        let x = to_tensor(x, dtype, &self.device);
-        let mut found = log_density(network, x, &self.plan.density_levels, seed, first_index, go_on)?;
+        let mut found = self.log_density_along(&self.plan.density_levels, x, seed, first_index, go_on)?;
         if !matches!(
             self.plan.sampling.sampler,
             SamplerConfig::Euler | SamplerConfig::Heun | SamplerConfig::DpmSolver2M
@@ -73,6 +85,16 @@ impl TrainedSampler for DiffusionSampler {
                 Some("the density is that of the probability-flow ODE, the samples are those of another sampler");
         }
         Ok(found)
+    }
+
+    fn coarse_log_density(
+        &self,
+        x: &Points,
+        seed: u64,
+        first_index: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<LogDensity>, SamplerError> {
+        self.log_density_along(&self.plan.coarse_levels, x, seed, first_index, go_on).map(Some)
     }
 
     fn score_network(&self) -> Option<&ScoreNetwork> {

@@ -46,15 +46,13 @@ impl TrainedSampler for ExactSampler {
         &self,
         x: &Points,
         _seed: u64,
-        first_index: u64,
+        _first_index: u64,
         _go_on: &dyn Fn() -> bool,
     ) -> Result<LogDensity, SamplerError> {
         let found = self.law.log_density(to_tensor(x, DType::F64, &Device::flex())).into_data().convert::<f64>();
         let values: Vec<f64> = found.try_to_vec().expect("f64 after conversion");
-        if let Some(row) = values.iter().position(|value| !value.is_finite()) {
-            return Err(SamplerError::NotFinite { index: first_index + row as u64, value: values[row] });
-        }
-        let mut found = LogDensity::exact(values);
+        let valid = values.iter().map(|value| value.is_finite()).collect();
+        let mut found = LogDensity { valid, ..LogDensity::exact(values) };
         if self.plan.is_some() {
             found.of_another_law =
                 Some("the density is that of the mixture, the samples are those of a solver with its scores");

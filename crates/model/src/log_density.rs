@@ -92,12 +92,13 @@ pub fn log_density(
 /// `log p_{σ_min}(x)` at every point, x `[n, d]`, in the number type of x.
 ///
 /// The path goes up the levels of a sampling grid ([`GridConfig::levels`](crate::GridConfig::levels), its last level 0 left out) by
-/// the Runge-Kutta method of order 4: the error of the solver falls by 16 when the steps double. A sign vector is a function of (seed, its number,
+/// the Runge-Kutta method of order 4: the error of the solver falls by 16 when the steps double. Where a path leaves the finite numbers, the
+/// value is NaN and not valid. A sign vector is a function of (seed, its number,
 /// `first_index` + row). `go_on` is asked at every step.
 ///
 /// # Errors
 ///
-/// Levels that are no grid, a path that is not finite, an interruption.
+/// Levels that are no grid, an interruption.
 pub fn log_density_by(
     method: Divergence,
     denoiser: &dyn ScoreJacobian,
@@ -124,13 +125,13 @@ pub fn log_density_by(
         let indices = first_index + first as u64..first_index + (first + count) as u64;
         let tangents = match method {
             Divergence::Exact => unit_vectors(count, d),
-            Divergence::Hutchinson { .. } => sign_vectors(seed, directions, indices.clone(), d),
+            Divergence::Hutchinson { .. } => sign_vectors(seed, directions, indices, d),
         };
         let data = TensorData::new(tangents, [directions * count, d]);
         let tangents = Tensor::from_data(data, (&x.device(), x.dtype()));
         let start = x.clone().slice_dim(0, first..first + count);
         let (y, integrals) = integrate(denoiser, start, tangents, levels, go_on)?;
-        for ((y, integrals), index) in y.chunks(d).zip(integrals).zip(indices) {
+        for (y, integrals) in y.chunks(d).zip(integrals) {
             let constant = d as f64 * (2.0 * std::f64::consts::PI * sigma_max * sigma_max).ln() / 2.0;
             let reference = -y.iter().map(|y| (y / sigma_max).powi(2)).sum::<f64>() / 2.0 - constant;
             let trace = match method {
@@ -138,14 +139,11 @@ pub fn log_density_by(
                 Divergence::Hutchinson { .. } => Estimate::mean(integrals),
             };
             let value = reference - trace.value;
-            if !value.is_finite() {
-                return Err(SamplerError::NotFinite { index, value });
-            }
-            values.push(value);
+            values.push(if value.is_finite() { value } else { f64::NAN });
             std_errors.push(trace.std_error);
         }
     }
-    let valid = vec![true; n];
+    let valid = values.iter().map(|value| !value.is_nan()).collect();
     Ok(LogDensity { values, std_errors, valid, method, of_another_law: None })
 }
 

@@ -37,7 +37,7 @@ pub trait TrainedSampler: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`SamplerError::NoLogDensity`] where the law has none, which is also the default; a value that is not finite, an interruption.
+    /// [`SamplerError::NoLogDensity`] where the law has none, which is also the default; an interruption.
     fn log_density(
         &self,
         x: &Points,
@@ -47,6 +47,23 @@ pub trait TrainedSampler: Send + Sync {
     ) -> Result<LogDensity, SamplerError> {
         let _ = (x, seed, first_index, go_on);
         Err(SamplerError::NoLogDensity)
+    }
+
+    /// The same by a solver with half the steps, which tells how far [`log_density`](Self::log_density) has converged; `None`, the
+    /// default, where no solver finds it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`log_density`](Self::log_density).
+    fn coarse_log_density(
+        &self,
+        x: &Points,
+        seed: u64,
+        first_index: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<LogDensity>, SamplerError> {
+        let _ = (x, seed, first_index, go_on);
+        Ok(None)
     }
 
     /// The law in closed form, where it is one: density, score and posterior covariance are exact.

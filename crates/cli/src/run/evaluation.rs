@@ -21,6 +21,7 @@ use crate::run::density_metrics::{OF_ANNEALING, density_metrics, posterior};
 use crate::run::importance_metrics::{Importance, OF_PARTICLES, importance};
 use crate::run::law::DensityError;
 use crate::run::map_metrics::map_metrics;
+use crate::run::ode_error::OdeError;
 use crate::run::opened::TrainedRun;
 use crate::run::problem::{Problem, Reference, TRAINING};
 use crate::selection::{OF_MODES, Selection};
@@ -296,10 +297,18 @@ fn of_density(
     let total = test.nrows() + samples.as_ref().map_or(0, Points::nrows);
     let mut progress = Progress::new(total as u64, 0, "log-densities", judge.quiet);
     let mut log_q = |points: &Points, before: usize| {
-        run.law().log_densities(points, seed, judge.go_on, &mut |_, done| {
+        let found = run.law().log_densities(points, seed, judge.go_on, &mut |_, done| {
             progress.update((before + done) as u64, &[]);
             Ok(())
-        })
+        })?;
+        // A map says by itself where it has no density; elsewhere one value that is missing leaves nothing to say of the others.
+        match found.values.iter().position(|value| !value.is_finite()).filter(|_| run.sampler.map().is_none()) {
+            Some(row) => {
+                let lost = SamplerError::NotFinite { index: row as u64, value: found.values[row] };
+                Err(DensityError::Undefined(lost))
+            }
+            None => Ok(found),
+        }
     };
     let found = log_q(&test, 0).and_then(|at_test| {
         let at_samples = samples.as_ref().map(|samples| log_q(samples, test.nrows())).transpose()?;
@@ -325,6 +334,8 @@ fn of_density(
         Err(DensityError::Stopped(error)) => return Err(error),
         Ok(found) => found,
     };
+    let error_of = |points: &Points, found: &LogDensity| OdeError::of(&run.law(), points, found, seed, judge.go_on);
+    let at_test_error = error_of(&test, &at_test)?;
     let mut nats = MetricReport { direction: Direction::LowerIsBetter, ..cross_entropy(&at_test.values) };
     let mut reports = BTreeMap::new();
     if let (Some(target), Some(samples), Some(at_samples)) = (&target, &samples, &at_samples) {
@@ -371,8 +382,16 @@ fn of_density(
         let report = MetricReport::new(valid, test.nrows(), Direction::HigherIsBetter).with_note("at test points");
         reports.insert(DENSITY_VALID.to_owned(), report);
     }
-    reports.insert("bits_per_dimension".to_owned(), in_bits(&nats, problem.data.dim));
     reports.insert("nll".to_owned(), nats);
+    if let (Some(samples), Some(at_samples)) = (&samples, &at_samples)
+        && let Some(error) = error_of(samples, at_samples)?
+    {
+        tell(&mut reports, &OF_SAMPLES, &error);
+    }
+    if let Some(error) = at_test_error {
+        tell(&mut reports, &OF_TEST_POINTS, &error);
+    }
+    reports.insert("bits_per_dimension".to_owned(), in_bits(&reports["nll"], problem.data.dim));
     let note = match at_test.method {
         Divergence::Exact => None,
         Divergence::Hutchinson { probes } => Some(format!("log-densities by Hutchinson's trace of {probes} probes")),
@@ -384,6 +403,23 @@ fn of_density(
         note.iter().fold(report, |report, note| report.with_note(note))
     };
     Ok(reports.into_iter().map(|(name, report)| (name, noted(report))).collect())
+}
+
+/// What rests on log q at the samples, and whether it is a mean of log q.
+const OF_SAMPLES: [(&str, f64); 6] =
+    [("elbo", 1.0), ("kl_reverse", 1.0), ("log_z", 1.0), ("ess_reverse", 0.0), ("pareto_k", 0.0), (DENSITY_VALID, 0.0)];
+
+/// The same at points of the target.
+const OF_TEST_POINTS: [(&str, f64); 5] =
+    [("nll", 1.0), ("eubo", 1.0), ("kl_forward", 1.0), ("log_z_forward", 1.0), ("ess_forward", 0.0)];
+
+/// Says the error of the solver with every metric that rests on its answers.
+fn tell(reports: &mut BTreeMap<String, MetricReport>, names: &[(&str, f64)], error: &OdeError) {
+    for (name, weight) in names {
+        if let Some(report) = reports.remove(*name) {
+            reports.insert((*name).to_owned(), error.within(report, *weight));
+        }
+    }
 }
 
 /// The fraction of values that are those of a density; 0 where answers contradict one.
@@ -414,12 +450,16 @@ const OF_WEIGHTS: [&str; 6] = ["log_z", "log_z_forward", "ess_reverse", "ess_for
 fn in_bits(nats: &MetricReport, dim: usize) -> MetricReport {
     let unit = dim as f64 * std::f64::consts::LN_2;
     let scaled = |number: Option<f64>| number.map(|number| number / unit);
-    MetricReport {
+    let bits = MetricReport {
         value: scaled(nats.value),
         std_error: scaled(nats.std_error),
         floor: scaled(nats.floor),
         floor_sd: scaled(nats.floor_sd),
         ..nats.clone()
+    };
+    match nats.details.get("ode_error") {
+        Some(Detail::Number(error)) => bits.with_detail("ode_error", error / unit),
+        _ => bits,
     }
 }
 

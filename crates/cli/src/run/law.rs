@@ -70,7 +70,7 @@ impl Law<'_> {
     ///
     /// # Errors
     ///
-    /// A law without log-densities, one that is not finite, an interruption.
+    /// A law without log-densities, an interruption.
     pub fn log_density(
         &self,
         points: &Points,
@@ -83,6 +83,27 @@ impl Law<'_> {
         let log_jacobian = standardization.log_det();
         found.values.iter_mut().for_each(|value| *value += log_jacobian);
         Ok(found)
+    }
+
+    /// The same by a solver with half the steps; `None` where no solver finds it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`log_density`](Self::log_density).
+    pub fn coarse_log_density(
+        &self,
+        points: &Points,
+        seed: u64,
+        first_index: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<LogDensity>, SamplerError> {
+        let standardization = &self.data.standardization;
+        let found = self.sampler.coarse_log_density(&standardization.apply(points), seed, first_index, go_on)?;
+        Ok(found.map(|mut found| {
+            let log_jacobian = standardization.log_det();
+            found.values.iter_mut().for_each(|value| *value += log_jacobian);
+            found
+        }))
     }
 
     /// `log q` at all points; `each` sees every tile with the number of points that are done, and stops the work by an error, as does

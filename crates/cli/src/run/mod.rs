@@ -10,6 +10,7 @@ pub mod importance_metrics;
 pub mod law;
 pub mod map_figures;
 pub mod map_metrics;
+pub mod ode_error;
 pub mod opened;
 pub mod outputs;
 pub mod problem;

@@ -1,9 +1,12 @@
 //! `train density`: the log-density of given points under a run.
 
+use std::path::Path;
+
 use brenier_measure::data::write::{Format, PointWriter};
 use brenier_measure::{Estimate, Points};
 use brenier_model::SamplerError;
 use serde_json::json;
+use tracing::warn;
 
 use crate::arguments::DensityArguments;
 use crate::error::{Error, Exit};
@@ -13,12 +16,14 @@ use crate::methods::wiring::{Flags, OpenedFor};
 use crate::points;
 use crate::progress::Progress;
 use crate::run::law::DensityError;
+use crate::run::ode_error::OdeError;
 use crate::stdout::say;
 use crate::verbs::Context;
 
 /// Writes a log-density (nats, original coordinates) and its standard error for every point.
 ///
-/// The error is that of a random trace, for a score network above 32 dimensions; 0 where the density is exact.
+/// The error is that of a random trace, for a score network above 32 dimensions; 0 where the density is exact. A point at which there is none
+/// ends the work, or with `--skip-invalid` is NaN.
 pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, Error> {
     let format = Format::of_path(&arguments.out)?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
@@ -39,8 +44,14 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
     let run = open(run, &flags, None, &device, &go_on, context.quiet)?;
     let names = ["log_density".to_owned(), "std_error".to_owned()];
     let mut progress = Progress::new(points.nrows() as u64, 0, "log-density", context.quiet);
+    let mut skipped = 0;
     let mut writer = PointWriter::create(&arguments.out, format, 2, points.nrows() as u64, Some(&names))?;
     let found = run.law().log_densities(&points, seed, &go_on, &mut |tile, done| {
+        let lost = tile.values.iter().filter(|value| value.is_nan()).count();
+        if let Some(row) = tile.values.iter().position(|value| value.is_nan()).filter(|_| !arguments.skip_invalid) {
+            return Err(no_log_density(&arguments.input, done - tile.values.len() + row + 1));
+        }
+        skipped += lost;
         let columns = [&tile.values, &tile.std_errors];
         writer.write(&Points::from_shape_fn((tile.values.len(), 2), |(row, column)| columns[column][row]))?;
         progress.update(done as u64, &[]);
@@ -53,11 +64,27 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
     })?;
     writer.finish()?;
     progress.finish();
-    let nll = Estimate::mean(found.values.iter().map(|value| -value));
-    let summary = json!({
+    if skipped > 0 {
+        warn!("{skipped} of {} points have no log-density: NaN stands in their place", points.nrows());
+    }
+    let ode_error = OdeError::of(&run.law(), &points, &found, seed, &go_on)?;
+    if let Some(note) = ode_error.as_ref().and_then(|error| error.note("--steps")) {
+        warn!("{note}");
+    }
+    let nll = Estimate::mean(found.values.iter().filter(|value| !value.is_nan()).map(|value| -value));
+    let nll =
+        Estimate { std_error: ode_error.map_or(nll.std_error, |error| nll.std_error.hypot(error.of_mean)), ..nll };
+    let mut summary = json!({
         "count": points.nrows(), "nll": nll.value, "std_error": nll.std_error, "unit": "nats",
         "method": found.method, "checkpoint": run.step, "out": arguments.out.display().to_string(),
     });
+    if arguments.skip_invalid {
+        summary["skipped"] = json!(skipped);
+    }
+    if let Some(error) = ode_error {
+        summary["ode_error"] = json!(error.of_mean);
+        summary["ode_error_rms"] = json!(error.root_mean_square);
+    }
     if arguments.json {
         say(&format!("{summary}\n"))?;
     } else {
@@ -70,4 +97,13 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
         ))?;
     }
     Ok(Exit::Done)
+}
+
+/// A point of a file at which the law has no log-density, or none that a solver reaches.
+fn no_log_density(path: &Path, row: usize) -> Error {
+    Error::bad_input(format!(
+        "row {row} of {}: the run has no log-density there, or none that its solver reaches",
+        path.display()
+    ))
+    .hint("leave the point out, or give `--skip-invalid`, which writes NaN in its place and counts such points")
 }

@@ -238,11 +238,7 @@ impl<N: ScoreJacobian> NetworkPosterior<N> {
         let found = log_density_by(Divergence::for_dim(d), &self.denoiser, at, &levels, seed, 0, &|| true);
         match found {
             Ok(found) => found.values.iter().map(|value| value - d as f64 * snr.ln()).collect(),
-            // One path that diverges stops its tile: the others are followed alone.
-            Err(_) if n > 1 => {
-                y.axis_chunks_iter(Axis(0), 1).flat_map(|row| self.log_densities(snr, &row.to_owned())).collect()
-            }
-            Err(_) => vec![f64::NAN],
+            Err(_) => vec![f64::NAN; n],
         }
     }
 }

@@ -189,6 +189,9 @@ fn plan(run: &RunView, flags: &Flags) -> Result<DiffusionPlan, Error> {
     let of_config = evaluation.log_density.and_then(|log_density| log_density.steps).unwrap_or(DENSITY_STEPS);
     let default = if flags.opened_for == OpenedFor::Densities { PRECISE_DENSITY_STEPS } else { of_config };
     let density_steps = flags.density_steps.unwrap_or(default);
-    let density_levels = GridConfig::default().levels(defaults.sigma_min, defaults.sigma_max, density_steps)?;
-    Ok(DiffusionPlan { sampling, density_levels })
+    let levels = |steps| GridConfig::default().levels(defaults.sigma_min, defaults.sigma_max, steps);
+    // One step is none: a path takes two levels above 0.
+    let coarse_steps = if density_steps < 4 { 2 * density_steps } else { density_steps / 2 };
+    let (density_levels, coarse_levels) = (levels(density_steps)?, levels(coarse_steps)?);
+    Ok(DiffusionPlan { sampling, density_levels, coarse_levels })
 }
