@@ -210,3 +210,58 @@ fn a_project_that_moves_is_found_and_data_that_moved_alone_can_be_pointed_to() {
     let (code, _, said) = within(&elsewhere, &["sample", text(&alone), "--count", "9", "--out", "s.csv"]);
     assert_eq!(code, Some(0), "{said}");
 }
+
+#[test]
+fn a_run_reads_what_it_writes_and_its_labels_wherever_it_is_asked_from() {
+    let place = Workplace::new();
+    let rows: String = (0..60).map(|k| format!("{k}.5,{}\n", f64::from(k).sin())).collect();
+    let data = place.write("years.csv", &format!("2020,2021\n{rows}"));
+    let mixture = r#""method": {"gaussian_mixture": {"components": 1, "iterations": 5}},
+        "evaluation": {"count": 50}, "output": {"figures": false, "checkpoint_every": 10}"#;
+    let target = format!(r#"{{"dataset": {{"path": {data:?}, "header": true}}}}"#);
+    let config = place.write("years.json", &format!(r#"{{"name": "years", "target": {target}, {mixture}}}"#));
+    let run = place.run("run");
+    place.train(&["run", text(&config), "--run-dir", text(&run), "-q"]).succeeds();
+    let samples = place.path("samples.csv");
+    place.train(&["sample", text(&run), "--count", "20", "--out", text(&samples), "-q"]).succeeds();
+    let count = |arguments: &[&str], key: &str| place.train(arguments).succeeds().json()[key].as_u64();
+    let (points, out) = (text(&samples), place.path("out.csv"));
+    assert_eq!(count(&["metrics", points, points, "--only", "mean_error", "--json", "-q"], "count_a"), Some(20));
+    for (file, rows) in [(&samples, 20), (&data, 60)] {
+        let density = ["density", text(&run), "--in", text(file), "--out", text(&out), "--json", "-q"];
+        assert_eq!(count(&density, "count"), Some(rows), "{file:?}");
+    }
+
+    // Labels in a file of their own, named from the working directory.
+    let folder = place.path("project");
+    std::fs::create_dir_all(folder.join("labels")).unwrap();
+    let [points, labels, out] = ["points.npy", "labels/kinds.npy", "labels/out.npy"].map(|name| folder.join(name));
+    for (path, columns) in [(&points, 2), (&labels, 1)] {
+        let rows = ndarray::Array2::from_shape_fn((60, columns), |(i, j)| (i * (j + 1) % 7) as f64);
+        brenier_measure::data::write::write_points(path, &rows, None).unwrap();
+    }
+    let target = r#"{"dataset": {"path": "points.npy", "label": "../project/labels/kinds.npy"}}"#;
+    std::fs::write(folder.join("c.json"), format!(r#"{{"name": "l", "target": {target}, {mixture}}}"#)).unwrap();
+    let run = folder.join("run");
+    let trained = place.command(&["run", "c.json", "--run-dir", "run", "-q"]).current_dir(&folder).status().unwrap();
+    assert!(trained.success());
+    place.train(&["evaluate", text(&run), "--only", "w2", "-q"]).succeeds();
+    let over = ["sample", text(&run), "--count", "3", "--out", text(&labels)];
+    place.train(&over).fails(2).says("would be replaced");
+    place.train(&["sample", text(&run), "--count", "3", "--out", text(&out), "-q"]).succeeds();
+}
+
+#[test]
+fn a_copy_of_a_project_is_a_project_of_its_own() {
+    let Project { place, run, data } = Project::new(0.0);
+    let copy = place.path("copy");
+    std::fs::create_dir(&copy).unwrap();
+    let copied = std::process::Command::new("cp").arg("-r").args([&run, &data]).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    let run = copy.join("run");
+    place.train(&["resume", text(&run), "-q"]).succeeds();
+    std::fs::write(&data, "a,b\n1.5,2\n2,3\n").unwrap();
+    place.train(&["evaluate", text(&run), "--only", "w2", "-q"]).succeeds();
+    std::fs::remove_file(&data).unwrap();
+    place.train(&["evaluate", text(&run), "--only", "w2", "-q"]).succeeds();
+}

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use brenier_measure::Points;
-use brenier_measure::data::{DataSet, read_points};
+use brenier_measure::data::{DataError, DataSet, FileProblem, read_points};
 use ndarray::Axis;
+use tracing::info;
 
 use crate::arguments::TextFiles;
 use crate::error::Error;
@@ -15,7 +16,16 @@ use crate::error::Error;
 ///
 /// A file that cannot be read.
 pub fn read(path: &Path, columns: Option<&[String]>, text_files: TextFiles) -> Result<DataSet, Error> {
-    Ok(read_points(path, columns, text_files.header())?)
+    let data = read_points(path, columns, text_files.header()).map_err(|error| {
+        let is_table =
+            matches!(&error, DataError::File { problem, .. } if matches!(**problem, FileProblem::NotANumber { .. }));
+        let error = Error::from(error);
+        if is_table { error.hint("points are numbers alone: leave the columns of text out of the file") } else { error }
+    })?;
+    if data.index_passed_over {
+        info!("{}: the first column is passed over: it is the index of a data frame", path.display());
+    }
+    Ok(data)
 }
 
 /// The points of `other` with their columns in the order of `columns`, where both are named.

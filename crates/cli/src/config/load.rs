@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf, absolute};
 
 use brenier_measure::TargetConfig;
+use brenier_measure::data::DataSetConfig;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -169,6 +170,9 @@ fn with_absolute_paths(mut config: Config) -> Config {
         }
     };
     config.target.paths().into_iter().for_each(fix);
+    if let TargetConfig::Dataset(dataset) = &mut config.target {
+        *dataset = std::mem::replace(dataset, DataSetConfig::of_file("")).with_absolute_paths();
+    }
     if let Some(start) = config.training.as_mut().and_then(|training| training.start_from.as_mut()) {
         fix(start);
     }

@@ -109,14 +109,15 @@ impl RunRecord {
         record
     }
 
-    /// Where the data are not at their path, or are others now, takes those that lie to the run directory as they did.
+    /// Takes the data that lie to the run directory as they did, where these are the right ones: a copy of a project is a project of
+    /// its own.
     fn find_data(&mut self, directory: &Path) {
         let sha256 = self.data.origin.rsplit_once("sha256:").map(|(_, sha256)| sha256.to_owned());
         let is_right = |path: &Path| sha256_of_file(path).ok() == sha256;
         for (path, relative) in self.config.target.paths().into_iter().zip(&self.relative) {
             let (there, moved) = (path.canonicalize().ok(), directory.join(relative).canonicalize().ok());
             let Some(moved) = moved.filter(|moved| there.as_ref() != Some(moved)) else { continue };
-            if is_right(&moved) && !there.is_some_and(|there| is_right(&there)) {
+            if is_right(&moved) {
                 info!("{} is now {}", path.display(), moved.display());
                 *path = moved;
             }

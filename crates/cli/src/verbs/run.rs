@@ -1,6 +1,6 @@
 //! `train run`: trains a sampler from a config.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use brenier_training::run_directory::RunDirectory;
 use tracing::info;
@@ -87,8 +87,10 @@ fn check_stays(path: &Path, record: &RunRecord) -> Result<(), Error> {
     let config = &record.config;
     let start = wiring(&config.method).start_from(config).map(|start| start.path.to_owned());
     let mut inputs = config.target.files().into_iter().chain(start);
-    let Ok(path) = path.canonicalize() else { return Ok(()) };
-    match inputs.find(|input| input.canonicalize().is_ok_and(|input| input.starts_with(&path))) {
+    let (Ok(path), Ok(own)) = (path.canonicalize(), std::path::absolute(path)) else { return Ok(()) };
+    // A link in the run that leads out of it goes too.
+    let goes = |input: &PathBuf| input.starts_with(&own) || input.canonicalize().is_ok_and(|to| to.starts_with(&path));
+    match inputs.find(goes) {
         Some(input) => {
             let (input, path) = (input.display(), path.display());
             Err(Error::bad_input(format!("`--fresh` would move {input} away, which lies in the run {path}"))

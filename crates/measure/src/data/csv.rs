@@ -10,7 +10,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use super::array::reserve;
 use super::error::{FileProblem, Location, nearest};
 use super::source::{CHUNK, Container, Source};
-use super::{Selection, Table, numbered_column};
+use super::{Header, Selection, Table, numbered_column};
 use crate::Points;
 
 /// The length to which a cell is cut in a message.
@@ -29,7 +29,7 @@ pub(super) fn read_csv(
     selection: &Selection,
 ) -> Result<Table, FileProblem> {
     let mut rows = Rows::open(source, delimiter)?;
-    let names = rows.names(selection.header)?;
+    let names = rows.names(selection.header, selection.columns.filter(|_| !selection.names_needed))?;
     let Some(width) = names.as_ref().map(Vec::len).or(rows.peek(0)?.map(|row| row.cells.len())) else {
         return Err(FileProblem::NoRows);
     };
@@ -44,7 +44,12 @@ pub(super) fn read_csv(
             return Err(FileProblem::Missing { at: plan.at(row, line, 0) });
         }
         reserve(&mut values, plan.chosen.len())?;
-        plan.take(&cells, row, line, &mut values)?;
+        match plan.take(&cells, row, line, &mut values) {
+            Err(FileProblem::NotANumber { at, text, .. }) if row == 1 && plan.names.is_none() => {
+                return Err(FileProblem::NotANumber { at, text, may_be_name: true });
+            }
+            taken => taken?,
+        }
         if let Some(column) = plan.label {
             labels.push(String::from_utf8_lossy(&cells[column]).into_owned());
         }
@@ -65,6 +70,7 @@ pub(super) fn read_csv(
         labels: plan.label.map(|_| labels),
         weights: plan.weight.map(|_| weights),
         row_shape: vec![columns],
+        index_passed_over: plan.skips_index,
     })
 }
 
@@ -83,23 +89,24 @@ pub(super) struct Column {
     pub first_text: Option<(Location, String)>,
     /// Whether every number is an integer.
     pub whole: bool,
-    /// The cells, each once, as long as they are not too many to be labels.
+    /// The cells, each once, as long as they are not too many to be labels; not counted unless the name is one of labels.
     pub distinct: Option<HashSet<Vec<u8>>>,
-    /// Whether every cell is an integer that no other row has.
-    pub counts: bool,
+    /// Whether it is the first and every cell is an integer that no other row has.
+    pub is_index: bool,
 }
 
 /// More distinct cells than these are not counted: they are no labels.
 const MOST_LABELS: usize = 10_000;
 
-/// Looks at every cell of a table.
+/// Looks at every cell of a table; of the columns whose names may be those of labels, distinct cells are counted.
 pub(super) fn survey(
     source: &mut Source,
     delimiter: Option<u8>,
-    header: Option<bool>,
+    header: Header,
+    may_be_labels: impl Fn(&str) -> bool,
 ) -> Result<Vec<Column>, FileProblem> {
     let mut rows = Rows::open(source, delimiter)?;
-    let names = rows.names(header)?;
+    let names = rows.names(header, None)?;
     let names = match (names, rows.peek(0)?) {
         (Some(names), _) => names,
         (None, Some(row)) => (1..=row.cells.len()).map(|place| place.to_string()).collect(),
@@ -107,23 +114,24 @@ pub(super) fn survey(
     };
     let mut columns: Vec<Column> = names
         .into_iter()
-        .map(|name| Column {
+        .enumerate()
+        .map(|(place, name)| Column {
+            distinct: may_be_labels(&name).then(HashSet::new),
+            is_index: place == 0 && is_index_name(&name),
             name,
             numbers: 0,
             texts: 0,
             gaps: 0,
             first_text: None,
             whole: true,
-            distinct: Some(HashSet::new()),
-            counts: true,
         })
         .collect();
-    let mut indices = vec![Index::default(); columns.len()];
+    let mut index = Index::default();
     let mut row = 0;
     while let Some(Row { cells, line, .. }) = rows.next()? {
         row += 1;
-        for (place, ((column, index), cell)) in columns.iter_mut().zip(&mut indices).zip(&cells).enumerate() {
-            column.counts = column.counts && index.holds(cell);
+        for (place, (column, cell)) in columns.iter_mut().zip(&cells).enumerate() {
+            column.is_index = column.is_index && index.holds(cell);
             match number(cell) {
                 Some(value) => {
                     column.numbers += 1;
@@ -164,8 +172,10 @@ struct Rows<'a> {
     since: Rc<Cell<u64>>,
     /// Rows that were looked at and not taken.
     ahead: VecDeque<Row>,
-    /// The cells of the last line of comment before the table: numpy's header.
+    /// The names in a line of comment before the table: numpy's header.
     comment: Option<ByteRecord>,
+    /// Whether every cell of the first row is quoted, and not every one of the second: these are names, whatever they look like.
+    quoted: bool,
     /// Lines of comment.
     skipped: u64,
     /// The line behind the last row.
@@ -187,11 +197,27 @@ impl<'a> Rows<'a> {
         if start.contains(&b'\r') && !start.contains(&b'\n') {
             return Err(FileProblem::CarriageReturns);
         }
-        let (mut comment, mut skipped) = (None, 0);
-        while start.first() == Some(&b'#')
-            && let Some(end) = start.iter().position(|&byte| byte == b'\n')
-        {
-            comment = Some(start.drain(..=end).skip(1).collect::<Vec<u8>>());
+        let (mut comments, mut skipped) = (Vec::new(), 0);
+        loop {
+            let blank = start.iter().take_while(|byte| byte.is_ascii_whitespace() && **byte != b'\t').count();
+            if start.get(blank) != Some(&b'#') {
+                break;
+            }
+            skipped += start.drain(..blank).filter(|&byte| byte == b'\n').count() as u64;
+            let end = loop {
+                if let Some(end) = start.iter().position(|&byte| byte == b'\n') {
+                    break end + 1;
+                }
+                let before = start.len();
+                reader.take(CHUNK as u64).read_to_end(&mut start).map_err(|error| container.problem(error))?;
+                if start.len() == before {
+                    break before;
+                }
+                if before as u64 > LONGEST_ROW {
+                    return Err(FileProblem::LongRow { line: skipped + 1 });
+                }
+            };
+            comments.push(start.drain(..end).skip(1).collect::<Vec<u8>>());
             skipped += 1;
         }
         let delimiter = delimiter.unwrap_or_else(|| find_delimiter(&start));
@@ -203,17 +229,20 @@ impl<'a> Rows<'a> {
                 .terminator(Terminator::Any(b'\n'))
                 .from_reader(bytes)
         };
-        let comment = comment.and_then(|line| {
+        // Words of prose are no names.
+        let comment = comments.into_iter().rev().find_map(|line| {
             let mut record = ByteRecord::new();
             let found = build(Box::new(Cursor::new(line))).read_byte_record(&mut record);
             record.trim();
-            found.is_ok_and(|found| found).then_some(record)
+            let name = |cell: &[u8]| is_name(cell) && !cell.iter().any(u8::is_ascii_whitespace);
+            (found.is_ok_and(|found| found) && record.iter().all(name)).then_some(record)
         });
+        let quoted = is_quoted(&start, delimiter);
         let since = Rc::new(Cell::new(0));
         // Every line ends at \n alone (a \r is trimmed), the last one too: so a record's line follows from where it ended.
         let bytes = Cursor::new(start).chain(reader).chain(&b"\n"[..]);
         let reader = build(Box::new(Counted { bytes, since: Rc::clone(&since) }));
-        Ok(Self { reader, container, since, ahead: VecDeque::new(), comment, skipped, behind: 1 })
+        Ok(Self { reader, container, since, ahead: VecDeque::new(), comment, quoted, skipped, behind: 1 })
     }
 
     /// The next row that is not blank; `None` at the end.
@@ -248,8 +277,14 @@ impl<'a> Rows<'a> {
             self.since.set(0);
             // A cell of quotes and nothing between is an empty cell; a line of spaces is a blank line.
             let quoted = cells.len() == 1 && cells[0].is_empty();
-            cells.trim();
             let inside = cells.iter().flatten().filter(|&&byte| byte == b'\n').count() as u64;
+            cells.trim();
+            let bare = |cell: &[u8]| {
+                cell.iter().enumerate().any(|(k, &byte)| byte == b'\r' && cell.get(k + 1) != Some(&b'\n'))
+            };
+            if cells.iter().any(bare) {
+                return Err(FileProblem::CarriageReturns);
+            }
             let end = self.reader.position().line();
             if cells.len() == 1 && cells[0].is_empty() && !quoted {
                 continue;
@@ -261,31 +296,95 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The names of the columns, which are then behind: where `header` says so, or where the first row holds them.
+    /// The names of the columns, which are then behind.
     ///
-    /// A first row holds names where a cell is no number, unless that cell stands for a missing value or is text like the one below it. Names in
-    /// a line of comment count where the first row holds none, and where there are as many.
-    fn names(&mut self, header: Option<bool>) -> Result<Option<Vec<String>>, FileProblem> {
+    /// A first row holds names where a cell is no number, unless that cell stands for a missing value, is text like the one below it, or
+    /// stands beside a number that is no name; where every cell is quoted; and where these are the `known` ones. Names in a line of
+    /// comment count where the first row holds none, and where there are as many.
+    ///
+    /// # Errors
+    ///
+    /// A row that may be names or a point, where `header` does not say which.
+    fn names(&mut self, header: Header, known: Option<&[String]>) -> Result<Option<Vec<String>>, FileProblem> {
         let comment = self.comment.take();
         let second = self.peek(1)?.map(|row| row.cells.clone());
-        let Some(first) = self.peek(0)?.map(|row| row.cells.clone()) else { return Ok(None) };
-        let comment = comment
-            .filter(|names| header != Some(false) && names.len() == first.len() && names.iter().any(is_name))
-            .filter(|_| !first.iter().any(is_name));
-        if let Some(names) = comment {
-            return Ok(Some(texts(&names)));
-        }
+        let Some(first) = self.ahead.front_mut() else { return Ok(None) };
+        let cells = first.cells.clone();
+        let holds = |name: &String| cells.iter().any(|cell| cell == name.as_bytes());
+        let is_known = known.is_some_and(|names| !names.is_empty() && names.iter().all(holds));
+        let (guess, comment) = (guess(&cells, second.as_ref()), comment.filter(|names| names.len() == cells.len()));
         let is_header = match header {
-            Some(is_header) => is_header,
-            None if counts_columns(&first) => return Err(FileProblem::NumericHeader { row: texts(&first).join(",") }),
-            None => looks_like_header(&first, second.as_ref()),
+            Header::Stated { names } => names && !(comment.is_some() && guess == Guess::Point),
+            _ if self.quoted || is_known && guess != Guess::Unclear => true,
+            _ if comment.is_some() && guess != Guess::Names => false,
+            Header::WhereUnclear { names } => match guess {
+                // No name is 0.5.
+                Guess::Point => names && cells.iter().all(|cell| cell.iter().all(u8::is_ascii_digit)),
+                Guess::Names => true,
+                Guess::Unclear => names,
+            },
+            Header::Recognised => match guess {
+                Guess::Unclear => return Err(FileProblem::NumericHeader { row: texts(&cells).join(",") }),
+                clear => clear == Guess::Names,
+            },
         };
-        if !is_header {
-            return Ok(None);
+        if is_header {
+            let _ = self.next()?;
+            return Ok(Some(texts(&cells)));
         }
-        let _ = self.next()?;
-        Ok(Some(texts(&first)))
+        first.gap = None;
+        Ok(comment.filter(|_| header != Header::Stated { names: false }).map(|names| texts(&names)))
     }
+}
+
+/// What a first row is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    Names,
+    Point,
+    Unclear,
+}
+
+fn guess(first: &ByteRecord, second: Option<&ByteRecord>) -> Guess {
+    // The index of a data frame, above which no name stands.
+    let is_indexed = first.len() > 1
+        && first[0].is_empty()
+        && second.is_some_and(|row| row.get(0).is_some_and(|cell| Index::default().holds(cell)));
+    let numbers: Vec<&[u8]> = first.iter().filter(|cell| number(cell).is_some()).collect();
+    // 0, 1, … or 1, 2, …: the names that a data frame without names is given, or a point.
+    let counts = |from: usize| numbers.iter().enumerate().all(|(k, cell)| *cell == (k + from).to_string().as_bytes());
+    let is_counted = !numbers.is_empty() && (counts(0) || counts(1));
+    let has_name = first.iter().any(is_name);
+    let gaps = first.iter().filter(|cell| number(cell).is_none() && !is_name(cell)).count();
+    // Text above text is a row of data, where there are numbers beside it.
+    let is_data = |row: &ByteRecord| first.iter().zip(row).all(|(cell, below)| !is_name(cell) || is_name(below));
+    if numbers.is_empty() {
+        if has_name { Guess::Names } else { Guess::Point }
+    } else if is_indexed && is_counted {
+        Guess::Names
+    } else if !has_name {
+        if is_counted && gaps == 0 { Guess::Unclear } else { Guess::Point }
+    } else if second.is_none_or(is_data) {
+        if is_counted { Guess::Unclear } else { Guess::Point }
+    } else if numbers.iter().all(|cell| cell.iter().all(u8::is_ascii_digit)) {
+        Guess::Names
+    } else {
+        Guess::Point
+    }
+}
+
+/// Whether every cell of the first row is quoted, and not every one of the second.
+fn is_quoted(start: &[u8], delimiter: u8) -> bool {
+    let mut lines = start.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut all_quoted = || {
+        lines.next().is_some_and(|line| {
+            line.split(|&byte| byte == delimiter).all(|cell| {
+                let cell = cell.trim_ascii();
+                cell.len() >= 2 && cell.starts_with(b"\"") && cell.ends_with(b"\"")
+            })
+        })
+    };
+    all_quoted() && !all_quoted()
 }
 
 /// Counts the bytes that pass since the count was last set to 0, and ends where a row is too long.
@@ -329,23 +428,12 @@ fn is_name(cell: &[u8]) -> bool {
     number(cell).is_none() && !GAPS.iter().any(|gap| gap.as_bytes().eq_ignore_ascii_case(cell))
 }
 
-fn looks_like_header(first: &ByteRecord, second: Option<&ByteRecord>) -> bool {
-    if !first.iter().any(is_name) {
-        // The index of a data frame whose columns are numbers: `,0,1`.
-        let numbered = first.iter().skip(1).enumerate().all(|(place, cell)| cell == place.to_string().as_bytes());
-        let indexed = || second.is_some_and(|row| row.get(0).is_some_and(|cell| Index::default().holds(cell)));
-        return first.len() > 1 && first[0].is_empty() && numbered && indexed();
-    }
-    let has_number = first.iter().any(|cell| number(cell).is_some());
-    // Text above text is a row of data, where there are numbers beside it.
-    let is_data = |row: &ByteRecord| first.iter().zip(row).all(|(cell, below)| !is_name(cell) || is_name(below));
-    !(has_number && second.is_none_or(is_data))
-}
+/// What pandas calls an index that was written into a table and read again.
+const INDEX_READ_AGAIN: &str = "Unnamed: 0";
 
-/// Whether a row is 0, 1, … or 1, 2, …: the names that a data frame without names is given, or a point.
-fn counts_columns(row: &ByteRecord) -> bool {
-    let counts = |from: usize| row.iter().enumerate().all(|(k, cell)| cell == (k + from).to_string().as_bytes());
-    counts(0) || counts(1)
+/// Whether a first column of this name may be the index of a data frame.
+fn is_index_name(name: &str) -> bool {
+    name.is_empty() || name == INDEX_READ_AGAIN
 }
 
 /// The integers of an index column, each of which comes once.
@@ -379,20 +467,26 @@ struct Plan {
     chosen: Vec<usize>,
     label: Option<usize>,
     weight: Option<usize>,
+    /// Whether columns without names were chosen by number.
+    by_number: bool,
     /// Whether the first column, which has no name, is passed over as the index of a data frame.
     skips_index: bool,
 }
 
 impl Plan {
     fn new(names: Option<Vec<String>>, width: usize, selection: &Selection) -> Result<Self, FileProblem> {
-        let mut plan = Self { names, width, chosen: Vec::new(), label: None, weight: None, skips_index: false };
+        let by_number = names.is_none() && selection.columns.is_some();
+        let (chosen, label, weight) = (Vec::new(), None, None);
+        let mut plan = Self { names, width, chosen, label, weight, by_number, skips_index: false };
         plan.label = selection.label.map(|name| plan.find("label", name)).transpose()?;
         plan.weight = selection.weight.map(|name| plan.find("weight", name)).transpose()?;
-        let by_name = selection.names_needed || plan.names.is_some();
+        let are_numbers = |columns: &[String]| columns.iter().all(|name| name.parse::<usize>().is_ok());
+        let by_name = selection.names_needed || plan.names.is_some() || selection.columns.is_some_and(are_numbers);
         plan.chosen = match selection.columns.filter(|_| by_name) {
             Some(columns) => columns.iter().map(|name| plan.find("columns", name)).collect::<Result<_, _>>()?,
             None => {
-                let unnamed = plan.names.as_ref().and_then(|names| names.first()).is_some_and(String::is_empty);
+                let unnamed =
+                    plan.names.as_ref().and_then(|names| names.first()).is_some_and(|name| is_index_name(name));
                 plan.skips_index = unnamed && width > 1;
                 let first = usize::from(plan.skips_index);
                 (first..width).filter(|&column| ![plan.label, plan.weight].contains(&Some(column))).collect()
@@ -434,8 +528,12 @@ impl Plan {
         }
     }
 
+    /// The name of a column; its number, from 1, where columns were chosen by number.
     fn name(&self, column: usize) -> Option<String> {
-        self.names.as_ref().map(|names| names[column].clone())
+        match &self.names {
+            Some(names) => Some(names[column].clone()),
+            None => self.by_number.then(|| (column + 1).to_string()),
+        }
     }
 
     /// The place of a cell.
@@ -461,8 +559,7 @@ impl Plan {
             Some(value) if value.is_finite() => Ok(value),
             Some(_) => Err(FileProblem::NotFinite { at: at(), value: shown(cell) }),
             None if cell.is_empty() => Err(FileProblem::Missing { at: at() }),
-            None if cell.contains(&b'\r') => Err(FileProblem::CarriageReturns),
-            None => Err(FileProblem::NotANumber { at: at(), text: shown(cell) }),
+            None => Err(FileProblem::NotANumber { at: at(), text: shown(cell), may_be_name: false }),
         }
     }
 }

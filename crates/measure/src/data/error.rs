@@ -246,13 +246,16 @@ pub enum FileProblem {
     /// Text where a number is expected.
     #[error(
         "{at}: {text:?} is not a number; correct it, name a column of text as `label`, or list the numeric columns in \
-         `columns`"
+         `columns`{}",
+        if *may_be_name { "; if it is a name, say so with `header`: true, or `--header yes`" } else { "" }
     )]
     NotANumber {
         /// Where.
         at: Location,
         /// What stands there (shortened).
         text: String,
+        /// Whether it stands in a first row that was not taken for one of names.
+        may_be_name: bool,
     },
     /// A row that does not end.
     #[error("the row that begins on line {line} is longer than 64 MB; end its line, or close its quote")]

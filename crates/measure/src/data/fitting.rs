@@ -8,7 +8,7 @@ use std::path::Path;
 use super::csv::Column;
 use super::error::{DataError, FileProblem};
 use super::source::{self, Format, Kind, Source};
-use super::{DataSet, DataSetConfig, at, csv, npy};
+use super::{DataSet, DataSetConfig, Header, at, csv, npy};
 
 /// What a column or an array of labels is usually called.
 const LABEL_NAMES: [&str; 7] = ["label", "labels", "target", "targets", "class", "classes", "species"];
@@ -18,9 +18,6 @@ const LABELS_BESIDE_X: &str = "y";
 
 /// So many distinct integers, or a tenth of the rows, may be labels.
 const FEW: usize = 20;
-
-/// What pandas calls an index that was written into a table and read again.
-const READ_AGAIN: &str = "Unnamed: 0";
 
 /// A configuration, the file's content under it, and what a person should know of what was left out.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +43,9 @@ impl DataSetConfig {
     pub fn fitting(path: &Path, header: Option<bool>) -> Result<Fitting, DataError> {
         let mut config = Self { header, ..Self::of_file(path) };
         let mut notes = config.describe().map_err(at(path))?;
+        if !is_text(path) {
+            config.header = None;
+        }
         let mut data = DataSet::load(&config)?;
         if let (None, Some(name), Some(labels)) = (&config.columns, &config.label, &data.labels)
             && !is_text(path)
@@ -75,7 +75,9 @@ impl DataSetConfig {
         match kind {
             Kind::Csv | Kind::Tsv => {
                 let delimiter = (kind == Kind::Tsv).then_some(b'\t');
-                let columns = csv::survey(&mut Source::file(file, gzip)?, delimiter, self.header)?;
+                let header = self.header.map_or(Header::Recognised, |names| Header::Stated { names });
+                let is_label = |name: &str| LABEL_NAMES.iter().any(|usual| usual.eq_ignore_ascii_case(name));
+                let columns = csv::survey(&mut Source::file(file, gzip)?, delimiter, header, is_label)?;
                 return self.describe_columns(columns);
             }
             Kind::Npz => {
@@ -101,7 +103,10 @@ impl DataSetConfig {
     fn describe_columns(&mut self, columns: Vec<Column>) -> Result<Vec<String>, FileProblem> {
         let candidates: Vec<&str> =
             columns.iter().filter(|column| column.may_be_labels()).map(|column| column.name.as_str()).collect();
-        let texts: Vec<&Column> = columns.iter().filter(|column| column.numbers == 0 && column.gaps == 0).collect();
+        let texts: Vec<&Column> = columns
+            .iter()
+            .filter(|column| column.texts > 0 && column.numbers == 0 && column.gaps == 0 && !column.name.is_empty())
+            .collect();
         self.label = usual_label(&candidates, LABEL_NAMES).filter(|_| columns.len() > 1).or_else(|| match texts[..] {
             [only] if columns.len() > 1 => Some(only.name.clone()),
             _ => None,
@@ -113,7 +118,6 @@ impl DataSetConfig {
                 "" => format!("column {} without a name", place + 1),
                 name => format!("column {name:?}"),
             };
-            let is_index = place == 0 && ["", READ_AGAIN].contains(&column.name.as_str()) && column.counts;
             let seen = column.first_text.as_ref().map(|(at, text)| {
                 let line = at.line.map_or(String::new(), |line| format!(" (line {line})"));
                 format!("{text:?} in row {}{line}", at.row)
@@ -125,14 +129,15 @@ impl DataSetConfig {
                         format!("{name} is taken for the labels: so it is called, and it holds few distinct integers")
                     }
                 });
-            } else if is_index {
+            } else if column.is_index {
                 notes.push(format!("{name} is left out: it is the index of a data frame"));
             } else if column.is_number() {
                 if column.name.is_empty() {
                     return Err(FileProblem::UnnamedColumn { column: place + 1 });
                 }
                 if let Some((at, text)) = &column.first_text {
-                    return Err(FileProblem::NotANumber { at: at.clone(), text: text.clone() });
+                    let may_be_name = at.row == 1 && self.header.is_none();
+                    return Err(FileProblem::NotANumber { at: at.clone(), text: text.clone(), may_be_name });
                 }
                 kept.push(column.name.clone());
             } else {
@@ -142,7 +147,8 @@ impl DataSetConfig {
             }
         }
         let labels = usize::from(self.label.is_some());
-        self.columns = (kept.len() + labels < columns.len()).then_some(kept);
+        // Where nothing is left, the file as it stands says why.
+        self.columns = (!kept.is_empty() && kept.len() + labels < columns.len()).then_some(kept);
         Ok(notes)
     }
 }

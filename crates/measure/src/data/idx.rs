@@ -11,7 +11,14 @@ use super::source::Source;
 pub(super) fn read_idx(source: &mut Source) -> Result<Table, FileProblem> {
     let layout = read_header(source)?;
     let points = layout.read_points(source)?;
-    Ok(Table { points, names: None, labels: None, weights: None, row_shape: layout.row_shape() })
+    Ok(Table {
+        points,
+        names: None,
+        labels: None,
+        weights: None,
+        row_shape: layout.row_shape(),
+        index_passed_over: false,
+    })
 }
 
 /// Labels from an IDX file.

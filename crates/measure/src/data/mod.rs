@@ -106,6 +106,25 @@ impl DataSetConfig {
     }
 }
 
+impl DataSetConfig {
+    /// The configuration whose files do not depend on where it is read.
+    pub fn with_absolute_paths(mut self) -> Self {
+        let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        self.path = whole(&self.path);
+        if matches!(Format::of(&self.path).map(|format| format.kind), Ok(Kind::Npy | Kind::Idx)) {
+            for name in [&mut self.label, &mut self.weight].into_iter().flatten() {
+                let file = file_beside(&self.path, name);
+                if file != self.path.with_file_name(&*name)
+                    && let Some(file) = whole(&file).to_str()
+                {
+                    *name = file.to_owned();
+                }
+            }
+        }
+        self
+    }
+}
+
 fn file_beside(data: &Path, name: &str) -> PathBuf {
     let beside = data.with_file_name(name);
     if beside.exists() { beside } else { PathBuf::from(name) }
@@ -124,6 +143,8 @@ pub struct DataSet {
     pub columns: Option<Vec<String>>,
     /// The shape that one row had before it was flattened: `[8, 8]` for an array `[n, 8, 8]`, `[]` for an array `[n]`.
     pub row_shape: Vec<usize>,
+    /// Whether a first column without a name of its own, the index of a data frame, was passed over.
+    pub index_passed_over: bool,
     /// SHA-256 of the file's bytes (compressed where the file is), in hexadecimal.
     pub sha256: String,
 }
@@ -141,7 +162,7 @@ impl DataSet {
         let selection = Selection {
             columns: config.columns.as_deref(),
             names_needed: true,
-            header: config.header,
+            header: config.header.map_or(Header::Recognised, |names| Header::Stated { names }),
             label: config.label.as_deref(),
             weight: config.weight.as_deref(),
         };
@@ -157,13 +178,13 @@ impl DataSet {
 }
 
 /// Reads a file of points as it stands, without labels. Where the file names its columns and `columns` is given, it is
-/// those columns, in that order; otherwise all. `header` says whether the first line of a text file holds names.
+/// those columns, in that order; otherwise all. `header` says whether the first line of a text file holds names, where it
+/// does not tell by itself.
 ///
 /// # Errors
 /// [`DataError::File`].
 pub fn read_points(path: &Path, columns: Option<&[String]>, header: Option<bool>) -> Result<DataSet, DataError> {
-    let is_text = Format::of(path).is_ok_and(|format| matches!(format.kind, Kind::Csv | Kind::Tsv));
-    let header = header.filter(|_| is_text);
+    let header = header.map_or(Header::Recognised, |names| Header::WhereUnclear { names });
     read(path, &Selection { columns, names_needed: false, header, ..Selection::default() })
 }
 
@@ -186,9 +207,21 @@ struct Selection<'a> {
     columns: Option<&'a [String]>,
     /// Whether a file without names must not be taken whole where columns are asked for.
     names_needed: bool,
-    header: Option<bool>,
+    header: Header,
     label: Option<&'a str>,
     weight: Option<&'a str>,
+}
+
+/// What is known of the first line of a text file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Header {
+    /// Nothing: it tells by itself, or is refused.
+    #[default]
+    Recognised,
+    /// Whether it holds names, where it does not tell by itself.
+    WhereUnclear { names: bool },
+    /// Whether it holds names, whatever it looks like.
+    Stated { names: bool },
 }
 
 /// What a reader finds.
@@ -198,6 +231,7 @@ struct Table {
     labels: Option<Vec<String>>,
     weights: Option<Vec<f64>>,
     row_shape: Vec<usize>,
+    index_passed_over: bool,
 }
 
 fn at(path: &Path) -> impl Fn(FileProblem) -> DataError {
@@ -206,7 +240,7 @@ fn at(path: &Path) -> impl Fn(FileProblem) -> DataError {
 
 fn read(path: &Path, selection: &Selection) -> Result<DataSet, DataError> {
     let (table, kind, sha256) = read_table(path, selection).map_err(at(path))?;
-    let Table { points, names, mut labels, mut weights, row_shape } = table;
+    let Table { points, names, mut labels, mut weights, row_shape, index_passed_over } = table;
     if let (Kind::Npy | Kind::Idx, Some(label)) = (kind, selection.label) {
         let file = file_beside(path, label);
         labels = Some(read_label_file(&file, points.nrows()).map_err(at(&file))?);
@@ -216,13 +250,13 @@ fn read(path: &Path, selection: &Selection) -> Result<DataSet, DataError> {
         weights = Some(read_weight_file(&file, points.nrows())?);
     }
     weights.iter().try_for_each(|weights| check_weights(weights)).map_err(at(path))?;
-    Ok(DataSet { points, labels, weights, columns: names, row_shape, sha256 })
+    Ok(DataSet { points, labels, weights, columns: names, row_shape, index_passed_over, sha256 })
 }
 
 fn read_table(path: &Path, selection: &Selection) -> Result<(Table, Kind, String), FileProblem> {
     let mut file = source::open(path)?;
     let Format { kind, gzip } = Format::of(path)?;
-    if selection.header.is_some() && !matches!(kind, Kind::Csv | Kind::Tsv) {
+    if matches!(selection.header, Header::Stated { .. }) && !matches!(kind, Kind::Csv | Kind::Tsv) {
         return Err(FileProblem::HeaderKey);
     }
     let again = file.try_clone().map_err(FileProblem::Read)?;
@@ -251,7 +285,9 @@ fn read_label_file(path: &Path, rows: usize) -> Result<Vec<String>, FileProblem>
 
 /// One weight a row from a file of numbers, of any format.
 fn read_weight_file(path: &Path, rows: usize) -> Result<Vec<f64>, DataError> {
-    let (Table { points, .. }, ..) = read_table(path, &Selection::default()).map_err(at(path))?;
+    // A column that begins with 0 or 1 is one of weights.
+    let selection = Selection { header: Header::WhereUnclear { names: false }, ..Selection::default() };
+    let (Table { points, .. }, ..) = read_table(path, &selection).map_err(at(path))?;
     if points.dim() == (rows, 1) {
         Ok(points.into_iter().collect())
     } else {
@@ -273,8 +309,12 @@ fn check_weights(weights: &[f64]) -> Result<(), FileProblem> {
 
 /// The wanted columns of a table without names, by number.
 fn select(mut table: Table, selection: &Selection) -> Result<Table, FileProblem> {
-    if let Some(columns) = selection.columns.filter(|_| selection.names_needed) {
-        let width = table.points.ncols();
+    let width = table.points.ncols();
+    // As many columns as are asked for may be those already, in their order.
+    let by_number = |columns: &&[String]| {
+        selection.names_needed || columns.len() != width && columns.iter().all(|name| name.parse::<usize>().is_ok())
+    };
+    if let Some(columns) = selection.columns.filter(by_number) {
         let chosen = columns
             .iter()
             .map(|name| numbered_column("columns", name, width, false))
@@ -284,6 +324,7 @@ fn select(mut table: Table, selection: &Selection) -> Result<Table, FileProblem>
         }
         table.points = table.points.select(Axis(1), &chosen);
         table.row_shape = vec![chosen.len()];
+        table.names = Some(columns.to_vec());
     }
     Ok(table)
 }

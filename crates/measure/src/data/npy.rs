@@ -26,7 +26,14 @@ const DATA_NAMES: [&str; 3] = ["images", "x", "data"];
 pub(super) fn read_npy(source: &mut Source) -> Result<Table, FileProblem> {
     let layout = read_header(source)?;
     let points = layout.read_points(source)?;
-    Ok(Table { points, names: None, labels: None, weights: None, row_shape: layout.row_shape() })
+    Ok(Table {
+        points,
+        names: None,
+        labels: None,
+        weights: None,
+        row_shape: layout.row_shape(),
+        index_passed_over: false,
+    })
 }
 
 /// Labels from an .npy file.
@@ -95,7 +102,7 @@ pub(super) fn read_npz<R: Read + Seek>(reader: R, selection: &Selection) -> Resu
         row_shape = vec![points.ncols()];
         points
     };
-    Ok(Table { points, names, labels, weights, row_shape })
+    Ok(Table { points, names, labels, weights, row_shape, index_passed_over: false })
 }
 
 /// The names of the arrays of an archive.

@@ -160,12 +160,12 @@ fn delimiter_header_and_line_ends_are_recognised() {
 #[test]
 fn columns_without_names_are_chosen_by_number() {
     let folder = Folder::new();
-    let mut config = DataSetConfig::of_file(folder.put("a.csv", "1,2,red\n3,4,blue\n"));
+    let mut config = DataSetConfig::of_file(folder.put("a.csv", "1.5,2,red\n3,4,blue\n"));
     config.columns = Some(strings(&["2", "1"]));
     config.label = Some("3".to_owned());
     let data = DataSet::load(&config).unwrap();
-    assert_eq!(data.points, arr2(&[[2.0, 1.0], [4.0, 3.0]]));
-    assert_eq!((data.labels, data.columns), (Some(strings(&["red", "blue"])), None));
+    assert_eq!(data.points, arr2(&[[2.0, 1.5], [4.0, 3.0]]));
+    assert_eq!((data.labels, data.columns), (Some(strings(&["red", "blue"])), Some(strings(&["2", "1"]))));
     let mut config = DataSetConfig::of_file(folder.put("a.npy", npy("<f8", false, "(1, 3)", &doubles(&[7., 8., 9.]))));
     config.columns = Some(strings(&["3"]));
     assert_eq!(DataSet::load(&config).unwrap().points, arr2(&[[9.0]]));
@@ -574,7 +574,7 @@ fn a_configuration_is_found_that_fits_a_file() {
     let (config, data) = fitting("mixed.csv", b",a,when,b,who\n0,1,monday,2,x\n1,3,friday,4,y\n");
     assert_eq!((config.label, config.columns), (None, Some(strings(&["a", "b"]))));
     assert_eq!(data.points, arr2(&[[1.0, 2.0], [3.0, 4.0]]));
-    let (config, _) = fitting("plain.csv", b"1,2,red\n3,4,blue\n");
+    let (config, _) = fitting("plain.csv", b"1.5,2,red\n3,4,blue\n");
     assert_eq!((config.label.as_deref(), config.columns), (Some("3"), None));
     let (config, _) = fitting("plane.csv", b"x,y\n1,2\n");
     assert_eq!((config.label, config.columns), (None, None));
@@ -620,6 +620,13 @@ fn nothing_is_left_out_or_taken_for_labels_in_silence() {
     let bad = table("x,hum", &|k| if k == 40 { "1.5,NA".to_owned() } else { format!("{k}.5,{k}.25") });
     let error = DataSetConfig::fitting(&folder.put("e.csv", bad), None).unwrap_err().to_string();
     assert!(error.contains("row 41 (line 42), column \"hum\": \"NA\" is not a number"), "{error}");
+    let cars = table("\"\",\"mpg\",\"cyl\"", &|k| format!("\"car {k}\",{k}.5,{k}.25"));
+    let (columns, label, notes) = found("g.csv", cars);
+    assert_eq!((columns, label), (Some(strings(&["mpg", "cyl"])), None));
+    assert!(
+        notes[0].starts_with("column 1 without a name is left out: it is no column of numbers: \"car 0\""),
+        "{notes:?}"
+    );
     let archive = |y: &[f64]| {
         npz(&[
             ("x", npy("<f8", false, "(2, 2)", &doubles(&[1.0, 2.0, 3.0, 5.0]))),
@@ -645,6 +652,17 @@ fn a_first_row_is_names_or_a_point_and_never_a_guess() {
         ("# three, words, here\nx,y\n2.5,3\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0]])),
         ("# two, words\nx,y\n2.5,3\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0]])),
         ("# 1,2\n2.5,3\n", None, None, arr2(&[[2.5, 3.0]])),
+        ("\n# x,y\n#\n\n2.5,3\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0]])),
+        ("# made by, me\n2.5,3\n", None, None, arr2(&[[2.5, 3.0]])),
+        ("# made by, me\n0,1\n2.5,3\n", Some(true), Some(["0", "1"]), arr2(&[[2.5, 3.0]])),
+        ("2020,2021\n2.5,3\n", Some(true), Some(["2020", "2021"]), arr2(&[[2.5, 3.0]])),
+        // Every name is in quotes, as in what is written here, and no number is.
+        ("\"2020\",\"2021\"\n2.5,3\n", None, Some(["2020", "2021"]), arr2(&[[2.5, 3.0]])),
+        ("\"#x\",y\n2.5,3\n", None, Some(["#x", "y"]), arr2(&[[2.5, 3.0]])),
+        // A flag that is for another file.
+        ("x,y\n2.5,3\n", Some(false), Some(["x", "y"]), arr2(&[[2.5, 3.0]])),
+        ("1.5,2\n2.5,3\n", Some(true), None, arr2(&[[1.5, 2.0], [2.5, 3.0]])),
+        ("Unnamed: 0,x,y\n5,2.5,3\n2,1,1\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0], [1.0, 1.0]])),
         // The index of a data frame, whose columns have names or numbers.
         (",x,y\n5,2.5,3\n2,1,1\n", None, Some(["x", "y"]), arr2(&[[2.5, 3.0], [1.0, 1.0]])),
         (",0,1\n0,2.5,3\n1,1,1\n", None, Some(["0", "1"]), arr2(&[[2.5, 3.0], [1.0, 1.0]])),
@@ -654,13 +672,23 @@ fn a_first_row_is_names_or_a_point_and_never_a_guess() {
         assert_eq!(found.columns, columns.map(|names| strings(&names)), "{text:?}");
         assert_eq!(found.points, points, "{text:?}");
     }
-    for text in ["0,1\n2,3\n", "1,2\n2,3\n", "0\n1\n"] {
+    for text in ["0,1\n2,3\n", "1,2\n2,3\n", "0\n1\n", "kind,0,1\na,2,3\nb,2,3\n", "# made by, me\n0,1\n2,3\n"] {
         let error = load(text, None).unwrap_err().to_string();
         assert!(error.contains("--header yes"), "{error}");
     }
     // What stands for a missing value is no name.
-    let error = load("NA,1\n2,3\n", None).unwrap_err().to_string();
-    assert!(error.contains("row 1 (line 1), column 1: \"NA\" is not a number"), "{error}");
+    for (text, cell) in [("NA,1\n2,3\n", "NA"), ("0.5f,0.3\n2,3\n", "0.5f"), ("NA\n2\n", "NA")] {
+        let error = load(text, None).unwrap_err().to_string();
+        assert!(error.contains(&format!("row 1 (line 1), column 1: {cell:?} is not a number")), "{error}");
+        assert!(error.ends_with("if it is a name, say so with `header`: true, or `--header yes`"), "{error}");
+    }
+    // The names of a run are those of its data file, whatever they look like.
+    let years = strings(&["2020", "2021"]);
+    let known = read_points(&folder.put("years.csv", "2020,2021\n2.5,3\n"), Some(&years), None).unwrap();
+    assert_eq!(known.points, arr2(&[[2.5, 3.0]]));
+    let numbers = strings(&["3", "1"]);
+    let chosen = read_points(&folder.put("three.csv", "2.5,3,4\n"), Some(&numbers), None).unwrap();
+    assert_eq!((chosen.points, chosen.columns), (arr2(&[[4.0, 2.5]]), Some(numbers)));
 }
 
 #[test]
@@ -672,6 +700,7 @@ fn an_empty_cell_is_never_passed_over() {
         let found = folder.refusal("a.csv", text);
         assert!(found.contains(&missing(line)), "{text:?}: {found}");
     }
+    assert_eq!(folder.load("d.csv", "# x\n\n1.5\n\"2\n\"\n").unwrap().points, arr2(&[[1.5], [2.0]]));
     assert!(folder.refusal("b.csv", "1.5\n\n2\n").contains("row 2 (line 2), column 1: the value is missing"));
     assert!(folder.refusal("c.csv", "x,y\n1,2\n,3\n").contains("the value is missing"));
 }
@@ -680,9 +709,9 @@ fn an_empty_cell_is_never_passed_over() {
 fn line_ends_of_old_and_rows_without_an_end_are_named() {
     let folder = Folder::new();
     let carriage = "lines end in a bare carriage return (\\r); save the file with line ends \\n or \\r\\n";
-    for text in ["x,y\r1,2\r3,4\r", "1.5,2\r3,4", "x,y\n1,2\r3,4\n"] {
-        let found = folder.refusal("a.csv", text);
-        assert!(found.contains(carriage) || found.contains("values where 2 are expected"), "{found}");
+    for text in ["x,y\r1,2\r3,4\r", "1.5,2\r3,4", "x,y\n1,2\r3,4\n", "x,y\r1,2\r3,4\n"] {
+        assert_eq!(folder.refusal("a.csv", text), format!("a.csv: {carriage}"), "{text:?}");
+        assert!(DataSetConfig::fitting(&folder.put("a.csv", text), None).unwrap_err().to_string().contains(carriage));
     }
     assert_eq!(folder.refusal("b.csv", "x\r1\r2\r"), format!("b.csv: {carriage}"));
     assert_eq!(folder.refusal("c.csv", "x\n1\r2\n"), format!("c.csv: {carriage}"));
@@ -715,6 +744,10 @@ fn weights_are_a_column_an_array_or_a_file_beside() {
         assert_eq!(data.weights, Some(vec![2.0, 0.0]), "{name}");
         assert_eq!(data.points, arr2(&[[1.5, 3.0], [4.0, 5.0]]), "{name}");
     }
+    let mut config = DataSetConfig::of_file(folder.put("b.npy", &array));
+    folder.put("ones.csv", "1\n0\n");
+    config.weight = Some("ones.csv".to_owned());
+    assert_eq!(DataSet::load(&config).unwrap().weights, Some(vec![1.0, 0.0]));
     let weigh = |config: &mut DataSetConfig| config.weight = Some("w".to_owned());
     for (text, message) in [
         ("x,w\n1,-1\n", "row 1: the weight -1 is below zero; weights are zero or more"),

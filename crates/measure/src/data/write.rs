@@ -211,9 +211,9 @@ fn npy_header(precision: Precision, dim: usize, count: u64) -> Vec<u8> {
     [start.as_slice(), (text.len() as u16).to_le_bytes().as_slice(), text.as_bytes()].concat()
 }
 
-/// A name as a cell of a .csv file.
+/// A name as a cell of a .csv file: in quotes where it would be read as something else, a number or a line of comment.
 fn quoted(name: &str) -> String {
-    if name.contains(['"', ',', ';', '\t', '\n', '\r']) {
+    if name.contains(['"', ',', ';', '\t', '\n', '\r']) || name.starts_with('#') || name.parse::<f64>().is_ok() {
         format!("\"{}\"", name.replace('"', "\"\""))
     } else {
         name.to_owned()

@@ -92,10 +92,14 @@ pub(super) fn cut(run: &Path, last: Option<u64>) -> Result<usize, RunDirectoryEr
     let (mut kept, mut later) = (Vec::new(), Vec::new());
     let (mut damaged, mut damaged_later, mut changed) = (0, 0, false);
     for_each_line(&mut BufReader::new(file), |line| match serde_json::from_slice::<Stamp>(line) {
-        Ok(stamp) if line.ends_with(b"\n") && Some(stamp.step) <= last => {
+        Ok(stamp) if Some(stamp.step) <= last => {
             kept.append(&mut later);
             kept.extend_from_slice(line);
             damaged += std::mem::take(&mut damaged_later);
+            if !line.ends_with(b"\n") {
+                kept.push(b'\n');
+                changed = true;
+            }
         }
         Ok(_) => {
             later.extend_from_slice(line);
