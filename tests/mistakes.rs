@@ -201,3 +201,44 @@ fn a_learning_rate_that_diverges_exits_with_3_and_keeps_the_last_good_checkpoint
     let (run, out) = (place.run("run"), place.path("out.npy"));
     place.train(&["sample", text(&run), "--count", "4", "--out", text(&out), "-q"]).succeeds();
 }
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_unicode_text_is_no_panic() {
+    use std::os::unix::ffi::OsStrExt;
+    let strange = std::ffi::OsStr::from_bytes(b"\xe9t\xe9/config.json");
+    let place = Workplace::new();
+    for verb in [&[][..], &["check"]] {
+        let output = place.command(verb).arg(strange).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains("error:"), "{said}");
+    }
+}
+
+#[test]
+fn noise_levels_that_cannot_be_sampled_name_those_that_can() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q", "--set", "output.figures=false"]).succeeds();
+    let (run, out) = (place.run("run"), place.path("out.npy"));
+    for flag in [["--sigma-min", "1e-300"], ["--sigma-max", "1e300"], ["--sigma-min", "100"], ["--sigma-max", "0.001"]]
+    {
+        let sample = ["sample", text(&run), "--count", "5", "--out", text(&out), flag[0], flag[1]];
+        place.train(&sample).fails(2).says("between 1e-6 and 1e6").says("those of the run are 0.002 and 80");
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_validation_part_of_one_row_is_used_and_a_test_part_of_one_row_is_told_of() {
+    let place = Workplace::new();
+    let rows: String = (0..20).map(|k| format!("{k}.5,{}\n", f64::from(k).sin())).collect();
+    let data = place.write("points.csv", &format!("a,b\n{rows}"));
+    let config = format!(
+        r#"{{"name": "few", "target": {{"dataset": {{"path": {data:?}, "split": {{"train": 18, "validation": 1, "test": 1}}}}}},
+            "method": {{"gaussian_mixture": {{"components": 1, "iterations": 5}}}}, "output": {{"figures": false}}}}"#
+    );
+    let config = place.write("config.json", &config);
+    let said = place.train(&["check", text(&config)]).succeeds();
+    assert!(!said.stderr.contains("no validation part"), "{}", said.stderr);
+    said.says("the test part is one row");
+}

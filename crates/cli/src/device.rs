@@ -346,13 +346,14 @@ pub fn set_threads(count: usize) -> Result<(), DeviceError> {
 ///
 /// None for every other process. The answer is one line of JSON on stdout.
 pub fn answer_probe() -> Option<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
+    // Paths need not be Unicode text.
+    let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != PROBE_VERB {
         return None;
     }
     // A panic becomes the answer's text; printed by the default hook it would only be noise.
     std::panic::set_hook(Box::new(|_| {}));
-    let finding = match arguments.next().unwrap_or_default().parse::<DeviceName>() {
+    let finding = match arguments.next().unwrap_or_default().to_string_lossy().parse::<DeviceName>() {
         Ok(name) => try_out(&name),
         Err(error) => Finding::failed(error.to_string()),
     };

@@ -275,7 +275,7 @@ impl Error {
     }
 
     /// The system lets no signal be caught.
-    pub fn signals(error: ctrlc::Error) -> Self {
+    pub fn signals(error: impl std::error::Error) -> Self {
         Self::new(Exit::Failed, "cannot listen to interrupts").caused_by(error)
     }
 

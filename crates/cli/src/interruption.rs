@@ -9,12 +9,15 @@ use crate::error::Error;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Makes SIGINT and SIGTERM ask for a stop; a second one exits at once.
+/// Makes SIGINT, SIGTERM and SIGHUP ask for a stop, of which a second one exits at once; and SIGUSR1, by which a scheduler
+/// warns that time is running out. To be called before there are other threads.
 ///
 /// # Errors
 ///
 /// The system refuses a handler.
 pub fn listen() -> Result<(), Error> {
+    #[cfg(unix)]
+    listen_to_schedulers().map_err(Error::signals)?;
     ctrlc::set_handler(|| {
         if ASKED.swap(true, Ordering::SeqCst) {
             // The person insists: what was written is whole, because every write is atomic.
@@ -23,6 +26,22 @@ pub fn listen() -> Result<(), Error> {
         eprintln!("stopping at the next step; press again to exit at once");
     })
     .map_err(Error::signals)
+}
+
+/// Waits for SIGUSR1 in a thread of its own; all others block it.
+#[cfg(unix)]
+fn listen_to_schedulers() -> Result<(), std::io::Error> {
+    use nix::sys::signal::{SigSet, Signal};
+    let warning = SigSet::from(Signal::SIGUSR1);
+    warning.thread_block()?;
+    thread::Builder::new().name("scheduler".to_owned()).spawn(move || {
+        while warning.wait().is_ok() {
+            if !ASKED.swap(true, Ordering::SeqCst) {
+                eprintln!("stopping at the next step: the scheduler warns that time is running out");
+            }
+        }
+    })?;
+    Ok(())
 }
 
 /// Whether a signal asked for a stop.

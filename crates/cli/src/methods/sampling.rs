@@ -1,12 +1,16 @@
 //! How a law whose score is known at every noise level is sampled: its own plan, with what the command line puts over it.
 
-use brenier_model::{GridConfig, SamplerConfig, SamplingPlan};
+use brenier_model::{GridConfig, GridError, SamplerConfig, SamplingPlan};
 use serde_json::Value;
 
 use crate::arguments::Sampling;
 use crate::error::Error;
 use crate::methods::localized::Localization;
 use crate::run::RunView;
+
+/// The range of noise levels, in standardised coordinates, as the schema of a config has it: beyond, f32 holds no square of a level.
+const LEAST_LEVEL: f64 = 1e-6;
+const GREATEST_LEVEL: f64 = 1e6;
 
 /// A sampler and its grid before the command line has its say.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,7 +57,21 @@ pub fn sampling_plan(run: &RunView, flag: &Sampling, defaults: &SamplingDefaults
     let levels = if !grid.is_localized() {
         let (least, greatest) =
             (flag.sigma_min.unwrap_or(defaults.sigma_min), flag.sigma_max.unwrap_or(defaults.sigma_max));
-        grid.levels(least, greatest, steps)?
+        let range = || {
+            let SamplingDefaults { sigma_min, sigma_max, .. } = defaults;
+            format!(
+                "noise levels lie between {LEAST_LEVEL:e} and {GREATEST_LEVEL:e}, and `--sigma-min` below `--sigma-max`; those of the \
+                 run are {sigma_min} and {sigma_max}"
+            )
+        };
+        if least < LEAST_LEVEL || greatest > GREATEST_LEVEL {
+            let message = format!("nothing can be sampled between the noise levels {least:e} and {greatest:e}");
+            return Err(Error::bad_input(message).hint(range()));
+        }
+        grid.levels(least, greatest, steps).map_err(|error| match error {
+            GridError::Range { .. } => Error::from(error).hint(range()),
+            error => error.into(),
+        })?
     } else if flag.sigma_min.or(flag.sigma_max).is_none() {
         Localization(*run).levels(grid, &sampler, steps)?
     } else {

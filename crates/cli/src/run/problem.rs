@@ -130,6 +130,11 @@ impl Problem {
                 let (held_out, held_out_first, _) = held_out_part(&split);
                 let [training, validation, of_test] = parts(&split);
                 let (test, test_first, test_name) = first_large_enough([of_test, validation, training]);
+                if of_test.0.len() == 1 {
+                    warn!(
+                        "the test part is one row, and a distance takes two: samples are compared with the {test_name} part"
+                    );
+                }
                 let labels =
                     whole.labels.as_ref().map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
                 let reference = Reference::Data {
@@ -323,14 +328,14 @@ fn parts(split: &Split) -> [Part<'_>; 3] {
 /// The part that the best checkpoint is chosen on.
 fn held_out_part(split: &Split) -> Part<'_> {
     let [training, validation, _] = parts(split);
-    let chosen = first_large_enough([validation, training]);
+    let chosen = if validation.0.is_empty() { training } else { validation };
     if chosen.2 == TRAINING {
         warn!("there is no validation part: the best checkpoint is chosen on training points");
     }
     chosen
 }
 
-/// The first of these parts that has at least two points; else the last.
+/// The first of these parts that has the two points that a distance takes; else the last.
 fn first_large_enough<const N: usize>(parts: [Part; N]) -> Part {
     let chosen = parts.iter().position(|(rows, ..)| rows.len() >= 2).unwrap_or(N - 1);
     parts[chosen]

@@ -219,6 +219,9 @@ impl Whitening {
     }
 }
 
+/// The deviation, in units of the last place of the mean, up to which a column is constant: what a few operations round.
+const ROUNDING: f64 = 8.0;
+
 /// Mean and standard deviation of each column; a column that is constant up to rounding has deviation 0.
 fn moments(points: &Points) -> (Vec<f64>, Vec<f64>) {
     let n = points.nrows() as f64;
@@ -230,10 +233,12 @@ fn moments(points: &Points) -> (Vec<f64>, Vec<f64>) {
                 return (first, 0.0);
             }
             // Divided before they are summed, deviations before they are squared: values near 1e308 stay finite.
-            let mean: f64 = column.iter().map(|x| x / n).sum();
+            let about: f64 = column.iter().map(|x| x / n).sum();
+            let rest: f64 = column.iter().map(|x| (x - about) / n).sum();
+            let mean = if rest.is_finite() { about + rest } else { about };
             let deviation = root_mean_square(&column.iter().map(|x| x - mean).collect::<Vec<f64>>());
-            let largest = column.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
-            (mean, if deviation > f64::EPSILON * largest { deviation } else { 0.0 })
+            let last_place = mean.abs().next_up() - mean.abs();
+            (mean, if deviation > ROUNDING * last_place { deviation } else { 0.0 })
         })
         .unzip()
 }
@@ -352,6 +357,18 @@ mod tests {
     fn a_column_that_varies_by_rounding_alone_is_constant() {
         let points = Array2::from_shape_fn((10, 1), |(i, _)| if i == 3 { 1.0 + f64::EPSILON } else { 1.0 });
         assert_eq!(Standardization::fit(&points, Standardize::PerColumn, false).unwrap().scale, [1.0]);
+        // .3 up to the last place, as .1 + .2 rounds; the same beside 1.7e9, and one that varies by more.
+        let last = |k: usize, x: f64, places: u32| (0..(k as u32 * 7 + 3) % (places + 1)).fold(x, |x, _| x.next_up());
+        let points = Array2::from_shape_fn((200, 3), |(i, j)| match j {
+            0 => last(i, 0.3, 1),
+            1 => last(i, 1.7e9, 3),
+            _ => 1.7e9 + 1e-4 * i as f64,
+        });
+        let map = Standardization::fit(&points, Standardize::PerColumn, false).unwrap();
+        assert_eq!(map.scale[..2], [1.0, 1.0]);
+        let standard = map.apply(&points);
+        assert!(standard.columns().into_iter().take(2).flatten().all(|x| x.abs() < 1e-6));
+        assert!((variance(&standard, 2) - 1.0).abs() < 1e-4 && standard.column(2).mean().unwrap().abs() < 1e-4);
         let single = Array2::from_elem((1, 2), 7.0);
         assert_eq!(Standardization::fit(&single, Standardize::Global, true).unwrap().scale, [1.0, 1.0]);
     }
