@@ -228,7 +228,8 @@ fn a_run_reads_what_it_writes_and_its_labels_wherever_it_is_asked_from() {
     let (points, out) = (text(&samples), place.path("out.csv"));
     assert_eq!(count(&["metrics", points, points, "--only", "mean_error", "--json", "-q"], "count_a"), Some(20));
     for (file, rows) in [(&samples, 20), (&data, 60)] {
-        let density = ["density", text(&run), "--in", text(file), "--out", text(&out), "--json", "-q"];
+        let density =
+            ["density", text(&run), "--in", text(file), "--out", text(&out), "--json", "-q", "--header", "yes"];
         assert_eq!(count(&density, "count"), Some(rows), "{file:?}");
     }
 
@@ -249,6 +250,10 @@ fn a_run_reads_what_it_writes_and_its_labels_wherever_it_is_asked_from() {
     let over = ["sample", text(&run), "--count", "3", "--out", text(&labels)];
     place.train(&over).fails(2).says("would be replaced");
     place.train(&["sample", text(&run), "--count", "3", "--out", text(&out), "-q"]).succeeds();
+    // They move with the data.
+    let moved = place.path("moved");
+    std::fs::rename(&folder, &moved).unwrap();
+    place.train(&["evaluate", text(&moved.join("run")), "--only", "w2", "-q"]).succeeds();
 }
 
 #[test]
@@ -264,4 +269,51 @@ fn a_copy_of_a_project_is_a_project_of_its_own() {
     place.train(&["evaluate", text(&run), "--only", "w2", "-q"]).succeeds();
     std::fs::remove_file(&data).unwrap();
     place.train(&["evaluate", text(&run), "--only", "w2", "-q"]).succeeds();
+}
+
+#[test]
+fn a_column_of_weights_counts_in_mixtures_maps_and_metrics_and_nowhere_in_silence() {
+    let place = Workplace::new();
+    // Two clusters of 300 points each at ∓2, of which the left one weighs three times as much: the mean is -1.
+    let rows: String = (0..600)
+        .map(|k| {
+            let (side, jitter) = (f64::from(k % 2), f64::from(k));
+            let [a, b] = [(jitter * 1.7).sin(), (jitter * 0.9).cos()];
+            format!("{},{},{}\n", 4.0 * side - 2.0 + 0.5 * a, 0.5 * b, 3.0 - 2.0 * side)
+        })
+        .collect();
+    let data = place.write("points.csv", &format!("x,y,w\n{rows}"));
+    let target = format!(r#"{{"dataset": {{"path": {data:?}, "weight": "w"}}}}"#);
+    let of = |name: &str, method: &str| {
+        let output = r#""output": {"figures": false, "checkpoint_every": 10}"#;
+        place.write(name, &format!(r#"{{"name": "w", "target": {target}, "method": {method}, {output}}}"#))
+    };
+    let mixture = of("mixture.json", r#"{"gaussian_mixture": {"components": 2}}"#);
+    let map = of("map.json", r#"{"monge_ampere_logistic": {"stages": 10}}"#);
+    for config in [&mixture, &map] {
+        let (run, out) = (config.with_extension("run"), config.with_extension("csv"));
+        place.train(&["run", text(config), "--run-dir", text(&run), "-q"]).succeeds();
+        let report: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(run.join("evaluation.json")).unwrap()).unwrap();
+        let w2 = &report["metrics"]["w2"];
+        assert!(w2["note"].as_str().unwrap().contains("drawn by their weights"), "{w2}");
+        assert!(w2["z_score"].as_f64() < Some(5.0), "{w2}");
+        place.train(&["sample", text(&run), "--count", "4000", "--out", text(&out), "-q"]).succeeds();
+        let samples = brenier_measure::data::read_points(&out, None, None).unwrap().points;
+        // sd 1.8 over 4000 samples: five standard errors are .14.
+        let mean = samples.column(0).mean().unwrap();
+        assert!((mean + 1.0).abs() < 0.14, "{}: {mean}", config.display());
+        let metrics = ["metrics", text(&out), text(config), "--only", "mean_error", "--json"];
+        let said = place.train(&metrics).succeeds();
+        // 600 rows of these weights are worth 480.
+        assert_eq!(said.json()["count_b"], 480);
+        assert!(said.json()["mean_error"].as_f64() < Some(0.45), "{}", said.stdout);
+        said.says("drawn by their weights");
+        place.train(&["localize", text(config), "-q"]).fails(2).says("weighs its points");
+    }
+    let init = place.train(&["init", text(&data)]).succeeds().stdout;
+    let network = place.write("network.json", &init);
+    let weighed =
+        ["check", text(&network), "--set", "target.dataset.weight=w", "--set", "target.dataset.columns=[\"x\",\"y\"]"];
+    place.train(&weighed).fails(2).says("target.dataset.weight").says("counts every point alike");
 }

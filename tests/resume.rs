@@ -99,8 +99,9 @@ fn a_run_that_may_take_no_time_stops_after_its_first_step() {
 #[test]
 fn sigterm_and_the_warning_of_a_scheduler_stop_in_good_order() {
     let place = Workplace::new();
-    for signal in ["TERM", "USR1"] {
-        let (config, run) = (smoke("score_matching_digits.json"), place.run(signal));
+    for signals in [&["TERM"][..], &["USR1"], &["USR1", "TERM"]] {
+        let signal = signals.concat();
+        let (config, run) = (smoke("score_matching_digits.json"), place.run(&signal));
         let arguments = ["run", text(&config), "--run-dir", text(&run), "--set", "training.steps=1000000", "-q"];
         let mut child = place.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let latest = run.join("latest");
@@ -108,7 +109,9 @@ fn sigterm_and_the_warning_of_a_scheduler_stop_in_good_order() {
             std::thread::sleep(Duration::from_millis(20));
         }
         std::thread::sleep(Duration::from_millis(300));
-        std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        for signal in signals {
+            std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        }
         assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
         // A checkpoint after the first, from which the run goes on.
         let step: u64 = std::fs::read_to_string(&latest).unwrap().split(' ').next().unwrap().parse().unwrap();

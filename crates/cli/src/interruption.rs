@@ -9,6 +9,9 @@ use crate::error::Error;
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
+/// Whether a person, or whoever ends processes, has asked: a scheduler that warned has not.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
 /// Makes SIGINT, SIGTERM and SIGHUP ask for a stop, of which a second one exits at once; and SIGUSR1, by which a scheduler
 /// warns that time is running out. To be called before there are other threads.
 ///
@@ -19,7 +22,8 @@ pub fn listen() -> Result<(), Error> {
     #[cfg(unix)]
     listen_to_schedulers().map_err(Error::signals)?;
     ctrlc::set_handler(|| {
-        if ASKED.swap(true, Ordering::SeqCst) {
+        ASKED.store(true, Ordering::SeqCst);
+        if TOLD.swap(true, Ordering::SeqCst) {
             // The person insists: what was written is whole, because every write is atomic.
             std::process::exit(130);
         }

@@ -147,6 +147,11 @@ impl Examined {
                 if dataset.noise > 0.0 {
                     warn!("the points of {} are taken as they stand, without the noise", dataset.path.display());
                 }
+                if dataset.weight.is_some() {
+                    let message = format!("{} weighs its points, and the diagnostics count them alike", spec.display());
+                    return Err(Error::bad_input(message)
+                        .hint("leave `weight` out, or resample the data by their weights first"));
+                }
                 let data = DataSet::load(&dataset)?;
                 Self::data(spec, TargetConfig::Dataset(dataset).files(), data, opening)
             }

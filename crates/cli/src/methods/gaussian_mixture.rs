@@ -119,4 +119,8 @@ impl Wiring for GaussianMixtureConfig {
     fn takes_samplers(&self) -> bool {
         true
     }
+
+    fn takes_weights(&self) -> bool {
+        true
+    }
 }

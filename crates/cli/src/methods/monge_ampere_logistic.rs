@@ -160,6 +160,10 @@ impl Wiring for MongeAmpereLogisticConfig {
         true
     }
 
+    fn takes_weights(&self) -> bool {
+        true
+    }
+
     fn progress_plot(&self) -> ProgressPlot {
         ProgressPlot {
             title: "Negative log-likelihood of held-out points",

@@ -112,6 +112,12 @@ impl Report {
         };
         let mut evaluation = evaluate(samples, &reference, &judge.selection.distances(), &judge.settings, watch)?;
         drop(watched);
+        if let Reference::Data { weighed: Some(count), .. } = &problem.reference {
+            for report in evaluation.metrics.values_mut() {
+                let note = format!("against {count} points drawn by their weights: what those are worth");
+                *report = report.clone().with_note(note);
+            }
+        }
         if compared_with == TRAINING {
             evaluation.metrics = std::mem::take(&mut evaluation.metrics)
                 .into_iter()
@@ -386,6 +392,11 @@ fn of_density(
     if let (Some(samples), Some(at_samples)) = (&samples, &at_samples)
         && let Some(error) = error_of(samples, at_samples)?
     {
+        if error.is_large || at_test_error.is_some_and(|error| error.is_large) {
+            // What contradicts a density may be the solver.
+            let valid = MetricReport::undefined(samples.nrows(), Direction::HigherIsBetter);
+            reports.insert(DENSITY_VALID.to_owned(), valid);
+        }
         tell(&mut reports, &OF_SAMPLES, &error);
     }
     if let Some(error) = at_test_error {

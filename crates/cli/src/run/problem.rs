@@ -16,6 +16,9 @@ use crate::error::Error;
 /// The part of a data set that leaves no independent points to compare with.
 pub const TRAINING: &str = "training";
 
+/// Rows for each row of a file with weights: their means are wrong by less than a tenth of what sampling leaves.
+const REPEATED: usize = 10;
+
 /// The number of draws that give an exact target its coordinates.
 const COORDINATE_DRAWS: u64 = 16_384;
 
@@ -77,6 +80,8 @@ pub enum Reference {
         test: Points,
         /// Which part `test` is.
         part: &'static str,
+        /// The number of points of `test`, where they were drawn by weights.
+        weighed: Option<usize>,
     },
     /// A target with a sampler.
     Exact {
@@ -111,7 +116,14 @@ impl Problem {
         match &config.target {
             TargetConfig::Dataset(dataset) => {
                 let whole = DataSet::load(dataset)?;
-                let split = dataset.split.split(whole.points.nrows(), config.seed)?;
+                let of_file = dataset.split.split(whole.points.nrows(), config.seed)?;
+                let counts = [of_file.train.len(), of_file.validation.len(), of_file.test.len()];
+                let (split, judged) = match &whole.weights {
+                    Some(weights) => {
+                        (of_file.repeated(weights, REPEATED, config.seed), of_file.drawn(weights, config.seed))
+                    }
+                    None => (of_file.clone(), of_file),
+                };
                 let part = |rows: &[usize]| whole.points.select(ndarray::Axis(0), rows);
                 let train = part(&split.train);
                 if train.nrows() < 2 {
@@ -126,9 +138,11 @@ impl Problem {
                     0.0 => part(rows),
                     _ => standardization.undo(&noised(rows, first)),
                 };
-                let [n, m] = [split.train.len(), split.validation.len()];
                 let (held_out, held_out_first, _) = held_out_part(&split);
-                let [training, validation, of_test] = parts(&split);
+                // Where rows are weighed the judged ones have noise of their own.
+                let all = split.train.len() + split.validation.len() + split.test.len();
+                let behind = if whole.weights.is_some() { all } else { 0 };
+                let [training, validation, of_test] = parts(&judged);
                 let (test, test_first, test_name) = first_large_enough([of_test, validation, training]);
                 if of_test.0.len() == 1 {
                     warn!(
@@ -136,12 +150,13 @@ impl Problem {
                     );
                 }
                 let labels =
-                    whole.labels.as_ref().map(|labels| split.train.iter().map(|&row| labels[row].clone()).collect());
+                    whole.labels.as_ref().map(|labels| judged.train.iter().map(|&row| labels[row].clone()).collect());
                 let reference = Reference::Data {
-                    train: original(&split.train, 0),
-                    test: original(test, test_first),
+                    train: original(&judged.train, behind),
+                    test: original(test, behind + test_first),
                     part: test_name,
                     labels,
+                    weighed: whole.weights.as_ref().map(|_| test.len()),
                 };
                 let problem = Self {
                     data: DataRecord {
@@ -152,7 +167,7 @@ impl Problem {
                         image_shape: dataset.image_shape,
                         range: Some(range(&train)),
                         origin: format!("sha256:{}", whole.sha256),
-                        counts: Some([n, m, split.test.len()]),
+                        counts: Some(counts),
                     },
                     samples: Some(Samples {
                         held_out: noised(held_out, held_out_first),

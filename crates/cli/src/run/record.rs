@@ -1,9 +1,9 @@
 //! What a run directory says of the run: its config and its data.
 
-use std::path::{Component, Path, PathBuf, absolute};
+use std::path::{Path, PathBuf, absolute};
 
 use brenier_measure::TargetConfig;
-use brenier_measure::data::{sha256, sha256_of_file};
+use brenier_measure::data::{relative_to, sha256, sha256_of_file};
 use brenier_training::run_directory::RunDirectory;
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -164,33 +164,5 @@ impl RunRecord {
         })?;
         text.push('\n');
         Ok(text)
-    }
-}
-
-/// The way from a folder to a path, both through links; the path itself where there is none.
-fn relative_to(path: &Path, folder: &Path) -> PathBuf {
-    let (Ok(to), Ok(from)) = (path.canonicalize(), folder.canonicalize()) else { return path.to_owned() };
-    let common = to.components().zip(from.components()).take_while(|(a, b)| a == b).count();
-    if common == 0 {
-        return to;
-    }
-    let up = from.components().skip(common).map(|_| Component::ParentDir);
-    up.chain(to.components().skip(common)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_way_between_two_places_leads_up_and_down() {
-        let folder = tempfile::tempdir().unwrap();
-        let [run, data] = ["a/run", "data/x"].map(|name| folder.path().join(name));
-        for place in [&run, &data] {
-            std::fs::create_dir_all(place).unwrap();
-        }
-        assert_eq!(relative_to(&data, &run), Path::new("../../data/x"));
-        assert_eq!(relative_to(&run, &folder.path().join("a")), Path::new("run"));
-        assert_eq!(run.join(relative_to(&data, &run)).canonicalize().unwrap(), data.canonicalize().unwrap());
     }
 }

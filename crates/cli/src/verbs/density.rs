@@ -62,18 +62,20 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
         DensityError::Undefined(error) => error.into(),
         DensityError::Stopped(error) => error,
     })?;
+    let ode_error = OdeError::of(&run.law(), &points, &found, seed, &go_on)?;
     writer.finish()?;
     progress.finish();
     if skipped > 0 {
         warn!("{skipped} of {} points have no log-density: NaN stands in their place", points.nrows());
     }
-    let ode_error = OdeError::of(&run.law(), &points, &found, seed, &go_on)?;
     if let Some(note) = ode_error.as_ref().and_then(|error| error.note("--steps")) {
         warn!("{note}");
     }
     let nll = Estimate::mean(found.values.iter().filter(|value| !value.is_nan()).map(|value| -value));
+    // Of no value there is no mean.
+    let value = if skipped < points.nrows() { nll.value } else { f64::NAN };
     let nll =
-        Estimate { std_error: ode_error.map_or(nll.std_error, |error| nll.std_error.hypot(error.of_mean)), ..nll };
+        Estimate { value, std_error: ode_error.map_or(nll.std_error, |error| nll.std_error.hypot(error.of_mean)) };
     let mut summary = json!({
         "count": points.nrows(), "nll": nll.value, "std_error": nll.std_error, "unit": "nats",
         "method": found.method, "checkpoint": run.step, "out": arguments.out.display().to_string(),

@@ -47,7 +47,7 @@ pub fn metrics(arguments: &MetricsArguments, context: &Context) -> Result<Exit, 
     let selection = Selection::new(&arguments.judging, &[&OF_DENSITY[..], &OF_BOTH, &OF_MODES].concat())?;
     let settings = settings(&arguments.judging, arguments.seed);
     let samples = points::read(&arguments.samples, None, arguments.text_files)?;
-    let against = Against::read(&arguments.reference, arguments.text_files)?;
+    let against = Against::read(&arguments.reference, arguments.text_files, arguments.seed)?;
     against.check(arguments, &selection)?;
     if samples.points.ncols() != against.dim() {
         return Err(Error::dimensions(&arguments.samples, samples.points.ncols(), &arguments.reference, against.dim()));
@@ -72,7 +72,7 @@ pub fn metrics(arguments: &MetricsArguments, context: &Context) -> Result<Exit, 
 
 impl Against {
     /// A target where the file is JSON, else points.
-    fn read(path: &Path, text_files: TextFiles) -> Result<Self, Error> {
+    fn read(path: &Path, text_files: TextFiles, seed: u64) -> Result<Self, Error> {
         let of = |DataSet { points, columns, .. }: DataSet| Self::Points(points, columns);
         if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
             return points::read(path, None, text_files).map(of);
@@ -82,7 +82,13 @@ impl Against {
                 if dataset.noise > 0.0 {
                     warn!("the points of {} are taken as they stand, without the noise", dataset.path.display());
                 }
-                Ok(of(DataSet::load(&dataset)?))
+                let data = DataSet::load(&dataset)?;
+                let points = data.counted_alike(seed);
+                if data.weights.is_some() {
+                    let (n, file) = (points.nrows(), dataset.path.display());
+                    warn!("{n} points of {file} are drawn by their weights, which are worth so many");
+                }
+                Ok(of(DataSet { points, ..data }))
             }
             config => {
                 let target = config.build_exact()?.expect("only a data set has no exact form");

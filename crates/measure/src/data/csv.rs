@@ -20,7 +20,7 @@ const SHOWN: usize = 40;
 const LONGEST_ROW: u64 = 64 << 20;
 
 /// What stands for a value that is not there.
-const GAPS: [&str; 9] = ["", "NA", "N/A", "NULL", "None", "NaN", "nan", "?", "-"];
+pub(super) const GAPS: [&str; 9] = ["", "NA", "N/A", "NULL", "None", "NaN", "nan", "?", "-"];
 
 /// A table of numbers with at most one column of labels; a column without a name is named by its number, from 1.
 pub(super) fn read_csv(
@@ -33,9 +33,10 @@ pub(super) fn read_csv(
     let Some(width) = names.as_ref().map(Vec::len).or(rows.peek(0)?.map(|row| row.cells.len())) else {
         return Err(FileProblem::NoRows);
     };
-    let plan = Plan::new(names, width, selection)?;
+    let mut plan = Plan::new(names, width, selection)?;
     let (mut values, mut labels, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     let mut index = Index::default();
+    let mut may_be_index = plan.may_be_index(selection);
     let mut row = 0;
     while let Some(Row { cells, line, gap }) = rows.next()? {
         row += 1;
@@ -56,21 +57,30 @@ pub(super) fn read_csv(
         if let Some(column) = plan.weight {
             weights.push(plan.number(&cells, row, line, column)?);
         }
-        if plan.skips_index && !index.holds(&cells[0]) {
-            return Err(FileProblem::UnnamedColumn { column: 1 });
+        if (plan.skips_index || may_be_index) && !index.holds(&cells[0]) {
+            if plan.skips_index {
+                return Err(FileProblem::UnnamedColumn { column: 1 });
+            }
+            may_be_index = false;
         }
     }
     if row == 0 {
         return Err(FileProblem::NoRows);
     }
-    let columns = plan.chosen.len();
+    let mut columns = plan.chosen.len();
+    let mut points = Points::from_shape_vec((row as usize, columns), values).expect("as many values a row as columns");
+    if may_be_index {
+        points = points.slice(ndarray::s![.., 1..]).to_owned();
+        let _ = plan.chosen.remove(0);
+        columns -= 1;
+    }
     Ok(Table {
-        points: Points::from_shape_vec((row as usize, columns), values).expect("as many values a row as columns"),
+        points,
         names: plan.chosen.iter().map(|&column| plan.name(column)).collect(),
         labels: plan.label.map(|_| labels),
         weights: plan.weight.map(|_| weights),
         row_shape: vec![columns],
-        index_passed_over: plan.skips_index,
+        index_passed_over: plan.skips_index || may_be_index,
     })
 }
 
@@ -310,12 +320,16 @@ impl<'a> Rows<'a> {
         let second = self.peek(1)?.map(|row| row.cells.clone());
         let Some(first) = self.ahead.front_mut() else { return Ok(None) };
         let cells = first.cells.clone();
-        let holds = |name: &String| cells.iter().any(|cell| cell == name.as_bytes());
-        let is_known = known.is_some_and(|names| !names.is_empty() && names.iter().all(holds));
-        let (guess, comment) = (guess(&cells, second.as_ref()), comment.filter(|names| names.len() == cells.len()));
+        let comment = comment.filter(|names| names.len() == cells.len());
+        // A row of just the names that are looked for, were they numbers, is no point without being asked for.
+        let is_known = known.is_some_and(|names| names.iter().map(String::as_bytes).eq(cells.iter()));
+        let guess = match guess(&cells, second.as_ref()) {
+            Guess::Point if is_known => Guess::Unclear,
+            guess => guess,
+        };
         let is_header = match header {
             Header::Stated { names } => names && !(comment.is_some() && guess == Guess::Point),
-            _ if self.quoted || is_known && guess != Guess::Unclear => true,
+            _ if self.quoted => true,
             _ if comment.is_some() && guess != Guess::Names => false,
             Header::WhereUnclear { names } => match guess {
                 // No name is 0.5.
@@ -375,14 +389,25 @@ fn guess(first: &ByteRecord, second: Option<&ByteRecord>) -> Guess {
 
 /// Whether every cell of the first row is quoted, and not every one of the second.
 fn is_quoted(start: &[u8], delimiter: u8) -> bool {
-    let mut lines = start.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut rest = start.trim_ascii_start();
     let mut all_quoted = || {
-        lines.next().is_some_and(|line| {
-            line.split(|&byte| byte == delimiter).all(|cell| {
-                let cell = cell.trim_ascii();
-                cell.len() >= 2 && cell.starts_with(b"\"") && cell.ends_with(b"\"")
-            })
-        })
+        let mut all = !rest.is_empty();
+        loop {
+            // Within quotes two quotes are one, and lines and delimiters are text.
+            let is_quoted = rest.first() == Some(&b'"');
+            let mut inside = false;
+            let end = rest.iter().position(|&byte| {
+                inside ^= byte == b'"';
+                !inside && (byte == delimiter || byte == b'\n')
+            });
+            all &= is_quoted;
+            let end = end.unwrap_or(rest.len());
+            let is_last = rest.get(end) != Some(&delimiter);
+            rest = &rest[(end + 1).min(rest.len())..];
+            if is_last {
+                return all;
+            }
+        }
     };
     all_quoted() && !all_quoted()
 }
@@ -485,8 +510,7 @@ impl Plan {
         plan.chosen = match selection.columns.filter(|_| by_name) {
             Some(columns) => columns.iter().map(|name| plan.find("columns", name)).collect::<Result<_, _>>()?,
             None => {
-                let unnamed =
-                    plan.names.as_ref().and_then(|names| names.first()).is_some_and(|name| is_index_name(name));
+                let unnamed = plan.names.as_ref().and_then(|names| names.first()).is_some_and(String::is_empty);
                 plan.skips_index = unnamed && width > 1;
                 let first = usize::from(plan.skips_index);
                 (first..width).filter(|&column| ![plan.label, plan.weight].contains(&Some(column))).collect()
@@ -534,6 +558,12 @@ impl Plan {
             Some(names) => Some(names[column].clone()),
             None => self.by_number.then(|| (column + 1).to_string()),
         }
+    }
+
+    /// Whether the first column that is read is called as an index is that was written and read again.
+    fn may_be_index(&self, selection: &Selection) -> bool {
+        let named = self.chosen[0] == 0 && self.name(0).as_deref() == Some(INDEX_READ_AGAIN);
+        named && self.chosen.len() > 1 && selection.columns.is_none()
     }
 
     /// The place of a cell.

@@ -31,6 +31,7 @@ pub use split::{Split, SplitConfig};
 pub use standardize::{Standardization, Standardize, WHITENING_RIDGE, Whitening};
 
 use crate::Points;
+pub use source::relative_to;
 use source::{Format, Kind, Source};
 
 /// A data set in a file, and what is done with it before training.
@@ -109,13 +110,17 @@ impl DataSetConfig {
 impl DataSetConfig {
     /// The configuration whose files do not depend on where it is read.
     pub fn with_absolute_paths(mut self) -> Self {
-        let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        self.path = whole(&self.path);
+        if let Ok(path) = std::path::absolute(&self.path) {
+            self.path = path;
+        }
         if matches!(Format::of(&self.path).map(|format| format.kind), Ok(Kind::Npy | Kind::Idx)) {
             for name in [&mut self.label, &mut self.weight].into_iter().flatten() {
+                // As it lies to the data: where they move together it is found again.
                 let file = file_beside(&self.path, name);
-                if file != self.path.with_file_name(&*name)
-                    && let Some(file) = whole(&file).to_str()
+                if file.exists()
+                    && (Path::new(&*name).components().count() > 1 || file == Path::new(&*name))
+                    && let Some(folder) = self.path.parent()
+                    && let Some(file) = relative_to(&file, folder).to_str()
                 {
                     *name = file.to_owned();
                 }
@@ -174,6 +179,16 @@ impl DataSet {
             }
             _ => Ok(data),
         }
+    }
+}
+
+impl DataSet {
+    /// Points that each count alike: so many rows as the weights are worth, drawn by them; all rows where there are none.
+    pub fn counted_alike(&self, seed: u64) -> Points {
+        let Some(weights) = &self.weights else { return self.points.clone() };
+        let rows = (0..self.points.nrows()).collect();
+        let all = Split { train: rows, validation: Vec::new(), test: Vec::new() };
+        self.points.select(Axis(0), &all.drawn(weights, seed).train)
     }
 }
 

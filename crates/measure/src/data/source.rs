@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
@@ -180,9 +180,32 @@ impl<'a> Source<'a> {
     }
 }
 
+/// The way from a folder to a file, both through links; the path itself where there is none.
+pub fn relative_to(path: &Path, folder: &Path) -> PathBuf {
+    let (Ok(to), Ok(from)) = (path.canonicalize(), folder.canonicalize()) else { return path.to_owned() };
+    let common = to.components().zip(from.components()).take_while(|(a, b)| a == b).count();
+    if common == 0 {
+        return to;
+    }
+    let up = from.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_way_between_two_places_leads_up_and_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let [run, data] = ["a/run", "data/x"].map(|name| folder.path().join(name));
+        for place in [&run, &data] {
+            std::fs::create_dir_all(place).unwrap();
+        }
+        assert_eq!(relative_to(&data, &run), Path::new("../../data/x"));
+        assert_eq!(relative_to(&run, &folder.path().join("a")), Path::new("run"));
+        assert_eq!(run.join(relative_to(&data, &run)).canonicalize().unwrap(), data.canonicalize().unwrap());
+    }
 
     fn format(name: &str) -> Option<(Kind, bool)> {
         Format::of(Path::new(name)).ok().map(|format| (format.kind, format.gzip))

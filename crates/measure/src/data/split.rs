@@ -93,6 +93,54 @@ impl SplitConfig {
     }
 }
 
+impl Split {
+    /// Every part with its rows as often as their weights say, `times` as many in all, in random order: by systematic resampling no row
+    /// comes more than one time more or less often than its share of them, and a row without weight not at all.
+    ///
+    /// The error of a mean over the rows is below `1/times` of what sampling itself leaves.
+    pub fn repeated(&self, weights: &[f64], times: usize, seed: u64) -> Self {
+        self.weighed(weights, seed, 1, |rows, _| rows.len() * times)
+    }
+
+    /// Every part as so many rows as its weights are worth, `(Σw)²/Σw²` (Kish), drawn by systematic resampling: what a standard error may
+    /// take for independent points.
+    pub fn drawn(&self, weights: &[f64], seed: u64) -> Self {
+        self.weighed(weights, seed, 4, |_, worth| worth)
+    }
+
+    fn weighed(&self, weights: &[f64], seed: u64, step: u64, count: impl Fn(&[usize], usize) -> usize) -> Self {
+        let stream = Stream::new(seed, Purpose::Split);
+        let part = |rows: &Vec<usize>, step: u64| -> Vec<usize> {
+            let [sum, squares] = [1, 2].map(|power| rows.iter().map(|&row| weights[row].powi(power)).sum::<f64>());
+            if sum <= 0.0 {
+                return Vec::new();
+            }
+            let count = count(rows, ((sum * sum / squares) as usize).max(1));
+            let first = stream.at(step, 1).uniform();
+            let (mut above, mut left) = (0.0, rows.iter());
+            let mut row = None;
+            let drawn: Vec<usize> = (0..count)
+                .map(|k| {
+                    let place = (first + k as f64) / count as f64 * sum;
+                    while above <= place
+                        && let Some(&next) = left.next()
+                    {
+                        above += weights[next];
+                        row = Some(next);
+                    }
+                    row.expect("a part with weight has a row")
+                })
+                .collect();
+            stream.permutation(step, count).into_iter().map(|place| drawn[place]).collect()
+        };
+        Self {
+            train: part(&self.train, step),
+            validation: part(&self.validation, step + 1),
+            test: part(&self.test, step + 2),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -175,5 +223,25 @@ mod tests {
         fn no_sizes_panic(a in any::<f64>(), b in any::<f64>(), c in any::<f64>(), n in 0usize..50) {
             let _ = config(a, b, c).split(n, 1);
         }
+    }
+
+    #[test]
+    fn rows_come_as_often_as_their_weights_say() {
+        let split = Split { train: vec![5, 0, 3, 1], validation: vec![2], test: vec![4, 6] };
+        let weights = [1.0, 0.0, 2.5, 4.0, 0.0, 2.0, 3.0];
+        let repeated = split.repeated(&weights, 100, 3);
+        let times = |rows: &[usize], row: usize| rows.iter().filter(|&&other| other == row).count() as f64;
+        assert_eq!(sizes(&repeated), [400, 100, 200]);
+        for (row, share) in [(5, 2.0 / 7.0), (0, 1.0 / 7.0), (3, 4.0 / 7.0), (1, 0.0)] {
+            assert!((times(&repeated.train, row) - 400.0 * share).abs() <= 1.0, "{row}");
+        }
+        assert_eq!((times(&repeated.validation, 2), times(&repeated.test, 6)), (100.0, 200.0));
+        assert!(repeated.train.windows(2).filter(|pair| pair[0] != pair[1]).count() > 100, "in random order");
+        // 49/21 and 1 rows are worth two and one.
+        assert_eq!(sizes(&split.drawn(&weights, 3)), [2, 1, 1]);
+        let equal = Split { train: (0..7).collect(), validation: Vec::new(), test: Vec::new() }.drawn(&[0.3; 7], 0);
+        let mut rows = equal.train.clone();
+        rows.sort_unstable();
+        assert_eq!(rows, [0, 1, 2, 3, 4, 5, 6]);
     }
 }

@@ -220,7 +220,10 @@ impl Whitening {
 }
 
 /// The deviation, in units of the last place of the mean, up to which a column is constant: what a few operations round.
-const ROUNDING: f64 = 8.0;
+const ROUNDING: f64 = 2.0;
+
+/// The deviation from which on a column is scaled all the same: unscaled, it would stand out beside those of deviation 1.
+const SMALL: f64 = 1e-3;
 
 /// Mean and standard deviation of each column; a column that is constant up to rounding has deviation 0.
 fn moments(points: &Points) -> (Vec<f64>, Vec<f64>) {
@@ -238,7 +241,8 @@ fn moments(points: &Points) -> (Vec<f64>, Vec<f64>) {
             let mean = if rest.is_finite() { about + rest } else { about };
             let deviation = root_mean_square(&column.iter().map(|x| x - mean).collect::<Vec<f64>>());
             let last_place = mean.abs().next_up() - mean.abs();
-            (mean, if deviation > ROUNDING * last_place { deviation } else { 0.0 })
+            let is_rounding = deviation <= ROUNDING * last_place && deviation < SMALL;
+            (mean, if is_rounding { 0.0 } else { deviation })
         })
         .unzip()
 }
@@ -366,6 +370,9 @@ mod tests {
         });
         let map = Standardization::fit(&points, Standardize::PerColumn, false).unwrap();
         assert_eq!(map.scale[..2], [1.0, 1.0]);
+        let integers = Array2::from_shape_fn((200, 1), |(i, _)| 1.7e18 + 256.0 * (i % 13) as f64);
+        let standard = Standardization::fit(&integers, Standardize::PerColumn, false).unwrap().apply(&integers);
+        assert!((variance(&standard, 0) - 1.0).abs() < 1e-3, "{}", variance(&standard, 0));
         let standard = map.apply(&points);
         assert!(standard.columns().into_iter().take(2).flatten().all(|x| x.abs() < 1e-6));
         assert!((variance(&standard, 2) - 1.0).abs() < 1e-4 && standard.column(2).mean().unwrap().abs() < 1e-4);

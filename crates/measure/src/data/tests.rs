@@ -684,8 +684,22 @@ fn a_first_row_is_names_or_a_point_and_never_a_guess() {
     }
     // The names of a run are those of its data file, whatever they look like.
     let years = strings(&["2020", "2021"]);
-    let known = read_points(&folder.put("years.csv", "2020,2021\n2.5,3\n"), Some(&years), None).unwrap();
-    assert_eq!(known.points, arr2(&[[2.5, 3.0]]));
+    let file = folder.put("years.csv", "2020,2021\n2.5,3\n");
+    assert!(read_points(&file, Some(&years), None).unwrap_err().to_string().contains("--header yes"));
+    assert_eq!(read_points(&file, Some(&years), Some(true)).unwrap().points, arr2(&[[2.5, 3.0]]));
+    assert_eq!(read_points(&file, None, None).unwrap().points.nrows(), 2);
+    // All rows in quotes are rows of data alike, whatever the quotes hold.
+    let quoted = "\"Smith\",\"1.5\"\n\"Jones, A\",\"2\"\n";
+    let mut config = DataSetConfig::of_file(folder.put("quoted.csv", quoted));
+    config.columns = Some(strings(&["2"]));
+    assert_eq!(DataSet::load(&config).unwrap().points, arr2(&[[1.5], [2.0]]));
+    for names in [&["x", "0.5"][..], &["NA"], &["#a", "b"], &["Unnamed: 0", "x"], &["2020", "1"]] {
+        let names = strings(names);
+        let points = Points::from_shape_fn((3, names.len()), |(i, j)| i as f64 + 0.5 * j as f64 + 0.25);
+        let bytes = encode(OutputFormat::Csv, &points, Some(&names));
+        let again = read_points(&folder.put("written.csv", bytes), None, None).unwrap();
+        assert_eq!((again.columns, again.points), (Some(names), points));
+    }
     let numbers = strings(&["3", "1"]);
     let chosen = read_points(&folder.put("three.csv", "2.5,3,4\n"), Some(&numbers), None).unwrap();
     assert_eq!((chosen.points, chosen.columns), (arr2(&[[4.0, 2.5]]), Some(numbers)));

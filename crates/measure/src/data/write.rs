@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::csv::GAPS;
 use super::error::DataError;
 use super::source::describe_extension;
 use crate::Points;
@@ -136,8 +137,7 @@ impl<W: Write> PointEncoder<W> {
         match (format, columns) {
             (Format::Npy(precision), _) => out.write_all(&npy_header(precision, dim, count))?,
             (Format::Csv, Some(columns)) => {
-                let names: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
-                writeln!(out, "{}", names.join(","))?;
+                writeln!(out, "{}", names_line(columns))?;
             }
             (Format::Csv, None) => {}
         }
@@ -211,13 +211,21 @@ fn npy_header(precision: Precision, dim: usize, count: u64) -> Vec<u8> {
     [start.as_slice(), (text.len() as u16).to_le_bytes().as_slice(), text.as_bytes()].concat()
 }
 
-/// A name as a cell of a .csv file: in quotes where it would be read as something else, a number or a line of comment.
-fn quoted(name: &str) -> String {
-    if name.contains(['"', ',', ';', '\t', '\n', '\r']) || name.starts_with('#') || name.parse::<f64>().is_ok() {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    } else {
-        name.to_owned()
-    }
+/// The line of names of a .csv file: all in quotes where one would be read as something else, a number, a gap or a line of comment.
+fn names_line(names: &[String]) -> String {
+    let is_other = |name: &String| {
+        let is_gap = GAPS.iter().any(|gap| gap.eq_ignore_ascii_case(name));
+        is_gap || name.starts_with('#') || name.parse::<f64>().is_ok()
+    };
+    let all = names.iter().any(is_other);
+    let cells = names.iter().map(|name| {
+        if all || name.contains(['"', ',', ';', '\t', '\n', '\r']) {
+            format!("\"{}\"", name.replace('"', "\"\""))
+        } else {
+            name.to_owned()
+        }
+    });
+    cells.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
