@@ -47,7 +47,8 @@ pub struct DataSetConfig {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub columns: Option<Vec<String>>,
-    /// Whether the first line of a .csv or .tsv file holds names; recognised without this key: names are no numbers.
+    /// Whether the first line of a .csv or .tsv file holds names. Without this key it tells by itself: names are no numbers. A
+    /// line 0, 1, … or 1, 2, … may be either, and is refused until this key says which.
     #[serde(default)]
     pub header: Option<bool>,
     /// The labels: a column of a .csv or .tsv file, an array of an .npz file; for .npy and .idx another file, beside

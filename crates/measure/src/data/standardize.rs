@@ -236,10 +236,14 @@ fn moments(points: &Points) -> (Vec<f64>, Vec<f64>) {
                 return (first, 0.0);
             }
             // Divided before they are summed, deviations before they are squared: values near 1e308 stay finite.
-            let about: f64 = column.iter().map(|x| x / n).sum();
-            let rest: f64 = column.iter().map(|x| (x - about) / n).sum();
-            let mean = if rest.is_finite() { about + rest } else { about };
-            let deviation = root_mean_square(&column.iter().map(|x| x - mean).collect::<Vec<f64>>());
+            let mean: f64 = column.iter().map(|x| x / n).sum();
+            let about = |mean: f64| root_mean_square(&column.iter().map(|x| x - mean).collect::<Vec<f64>>());
+            let (mut mean, mut deviation) = (mean, about(mean));
+            if deviation <= n * f64::EPSILON * mean.abs() {
+                // What the sum has rounded may be all of it.
+                mean += column.iter().map(|x| (x - mean) / n).sum::<f64>();
+                deviation = about(mean);
+            }
             let last_place = mean.abs().next_up() - mean.abs();
             let is_rounding = deviation <= ROUNDING * last_place && deviation < SMALL;
             (mean, if is_rounding { 0.0 } else { deviation })
