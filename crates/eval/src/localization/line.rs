@@ -249,7 +249,11 @@ impl<'a> Line<'a> {
         let error = unresolved.max(unconserved);
         // Places are rounded, and so are differences of places: log p has the slope mean - y, and L/L' is no less than the
         // inverse of about that.
-        let steep = 10.0 + values.iter().zip(nodes(a, b)).map(|(value, y)| (value.mean - y).abs()).fold(0.0, f64::max);
+        // Where the density underflows its slope does not matter, and may be as large as the line is long.
+        let floor = self.peak - 10.0 * NEGLIGIBLE;
+        let counts = |value: &Value| purpose == Purpose::Supremum || value.log_density >= floor;
+        let slopes = values.iter().zip(nodes(a, b)).filter(|(value, _)| counts(value));
+        let steep = 10.0 + slopes.map(|(value, y)| (value.mean - y).abs()).fold(0.0, f64::max);
         let far = a.abs().max(b.abs());
         let rounding = f64::EPSILON * steep * (far + steep);
         let may_be_rounding = |error: f64| error < ROUNDING.max(1e3 * rounding / RESOLVED);
@@ -264,7 +268,7 @@ impl<'a> Line<'a> {
             return Finding::Nothing;
         }
         // -∞ only where the density underflows far below the peak: any value as small serves.
-        let floored = interpolate(&log_density.map(|l| l.max(self.peak - 10.0 * NEGLIGIBLE)));
+        let floored = interpolate(&log_density.map(|l| l.max(floor)));
         let last = last_coefficients(&floored);
         if most < self.peak - NEGLIGIBLE {
             // The far tails of a wide component are smooth, and too long to be searched where no mass is missing.

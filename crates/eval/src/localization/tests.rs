@@ -760,6 +760,35 @@ fn the_worst_half_of_a_box_is_flat_at_the_earliest_times() {
 }
 
 #[test]
+fn the_edges_of_a_wide_box_are_found_without_a_search_of_all_of_it() {
+    /// Counts the places at which the posterior is asked for.
+    struct Counted(UniformBox, std::sync::atomic::AtomicUsize);
+    impl PosteriorCovariance for Counted {
+        fn dim(&self) -> usize {
+            1
+        }
+        fn posterior(&self, snr: f64, y: &Points) -> Vec<Posterior> {
+            let _ = self.1.fetch_add(y.nrows(), std::sync::atomic::Ordering::Relaxed);
+            self.0.posterior(snr, y)
+        }
+    }
+    let lost = |half_width: f64| {
+        let cube = UniformBox::new(vec![-half_width], vec![half_width]).unwrap();
+        let counted = Counted(cube.clone(), Default::default());
+        let subject = Subject { sampler: &cube, posterior: &counted };
+        let lost = 1.0 - law(&subject, 1.0, &QUADRATURE, &mut go()).unwrap().mean().value;
+        (lost * half_width, counted.1.into_inner())
+    };
+    // L falls below 1 about the edges alone, whose share of the mass is the inverse of the width.
+    let (expected, _) = lost(1e3);
+    for half_width in [1e6, 1e8, 1e9] {
+        let (found, places) = lost(half_width);
+        close(found, expected, 1e-6 * half_width.max(1e6) / 1e6, &format!("half width {half_width:e}"));
+        assert!(places < 100_000, "{places} places");
+    }
+}
+
+#[test]
 fn of_several_hills_the_highest_is_the_hardest() {
     // A pair of near points and a far one: m* has a hill at r·gap of order one for each of the two gaps.
     for (weights, near) in [([0.49, 0.49, 0.02], true), ([0.25, 0.25, 0.5], false)] {
