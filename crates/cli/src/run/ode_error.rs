@@ -72,7 +72,7 @@ impl OdeError {
         self.is_large.then(|| {
             format!(
                 "the steps of the ODE are too few: a check with others changes log q by {root_mean_square:.2} nats (root mean square of \
-                 {points} points); raise `{key}`"
+                 {points} points), so raise `{key}`"
             )
         })
     }
