@@ -85,7 +85,7 @@ pub fn density(arguments: &DensityArguments, context: &Context) -> Result<Exit, 
     }
     if let Some(error) = ode_error {
         summary["ode_error"] = json!(error.of_mean);
-        summary["ode_error_rms"] = json!(error.root_mean_square);
+        summary["ode_difference"] = json!(error.root_mean_square);
     }
     if arguments.json {
         say(&format!("{summary}\n"))?;
