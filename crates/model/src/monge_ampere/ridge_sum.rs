@@ -284,14 +284,14 @@ struct Along {
     curvatures: Array2<f64>,
 }
 
-/// Adds the derivatives of one ridge.
-struct Ridge<'a> {
-    t: &'a [f64],
-    slopes: &'a mut [f64],
-    curvatures: &'a mut [f64],
-    knot: f64,
-    scale: f64,
-    height: f64,
+/// Adds the derivatives of one ridge along its direction.
+pub(super) struct Ridge<'a> {
+    pub t: &'a [f64],
+    pub slopes: &'a mut [f64],
+    pub curvatures: &'a mut [f64],
+    pub knot: f64,
+    pub scale: f64,
+    pub height: f64,
 }
 
 impl NullaryFnOnce for Ridge<'_> {
