@@ -69,6 +69,8 @@ pub enum Purpose {
     Moves = 26,
     /// Draws about the modes that an optimiser found.
     Modes = 27,
+    /// Points of the polish of a map.
+    Polish = 28,
 }
 
 /// All words of one (seed, purpose).

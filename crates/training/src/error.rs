@@ -61,6 +61,25 @@ pub enum TrainingError {
         /// Which, from 0.
         column: usize,
     },
+    /// A stack without parts, or of a single point.
+    #[error("a stack needs two points and one part; give it `mixtures`, `kernels` or `local`")]
+    EmptyStack,
+    /// Folds of fewer points than two each.
+    #[error("{points} points do not make {folds} folds of two; take fewer `polish.folds`")]
+    TooFewForFolds {
+        /// The points.
+        points: usize,
+        /// The folds.
+        folds: u64,
+    },
+    /// A polish that needs rows, of a source without.
+    #[error(
+        "`folds`, `refit`, `local_covariance` and `stack` are for points of a fixed number; a target that is drawn afresh takes `smoothing: \"none\"`"
+    )]
+    PolishTakesRows,
+    /// What exact transport refuses.
+    #[error(transparent)]
+    Transport(#[from] brenier_transport::TransportError),
     /// A reference without a density.
     #[error("the reference has no density: one of its covariances is singular")]
     NoReferenceDensity,

@@ -177,7 +177,8 @@ fn less_likely_mistakes_speak_too() {
 fn homes_of_steps() -> String {
     "`evaluation.log_density.steps` or `evaluation.steps` or `method.annealed_particles.moves.hmc.steps` or \
      `method.annealed_particles.moves.mala.steps` or `method.denoising_score_matching.loss.chain_step.steps` or \
-     `method.monge_ampere_logistic.discriminator.mlp.steps` or `method.monge_ampere_logistic.rebase.steps` or \
+     `method.monge_ampere_logistic.discriminator.mlp.steps` or `method.monge_ampere_logistic.polish.steps` or \
+     `method.monge_ampere_logistic.rebase.steps` or \
      `method.monge_ampere_score.form.composed.field.perceptron.steps` or \
      `method.monge_ampere_score.reference.particles.annealing.moves.hmc.steps` or \
      `method.monge_ampere_score.reference.particles.annealing.moves.mala.steps` or `training.steps`"

@@ -2,7 +2,8 @@
 
 use brenier_measure::GaussianMixture;
 use brenier_model::{Activation, TrainedSampler};
-use brenier_training::monge_ampere::logistic::{Coordinates, MongeAmpereState, Step};
+use brenier_training::monge_ampere::logistic::{Coordinates, MongeAmpereState, PolishedMap, PolishedState, Step};
+use brenier_training::monge_ampere::polish::{PolishConfig, PotentialConfig, Smoothing};
 use brenier_training::monge_ampere::reference::ReferenceConfig;
 use brenier_training::monge_ampere::residual::{DiscriminatorConfig, MongeAmpereResidual, ResidualState};
 use brenier_training::monge_ampere::{Expectations, Iterate};
@@ -30,6 +31,53 @@ fn additive(config: &MongeAmpereLogisticConfig, run: &RunView) -> Result<MongeAm
     let (source, held_out) = (samples.source.clone(), samples.held_out.clone());
     let method = MongeAmpereLogistic::new(config.clone(), source, held_out, run.record.config.seed)?;
     Ok(method.with_law(law(run)?).while_told(|| !interruption::asked()))
+}
+
+/// Stages that add up, and a polish.
+fn polished(config: &MongeAmpereLogisticConfig, polish: &PolishConfig, run: &RunView) -> Result<PolishedMap, Error> {
+    let problem = run.problem.expect("a run in training has its data at hand");
+    let samples = problem.samples("the points of `monge_ampere_logistic`")?;
+    let (source, held_out) = (samples.source.clone(), samples.held_out.clone());
+    let (config, polish, seed) = (config.clone(), polish.clone(), run.record.config.seed);
+    let method = PolishedMap::new(config, polish, source, held_out, seed, || !interruption::asked())?;
+    Ok(method.with_law(law(run)?))
+}
+
+/// What a polish does not go with, by key.
+fn check_polish(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str, &str)) {
+    let Some(polish) = &config.polish else {
+        if let PotentialConfig::LogSumExp(_) = config.potential {
+            report(
+                "polish",
+                "a log-sum-exp potential is learnt by the polish; give it a section, `{}` for all defaults",
+            );
+        } else if config.stages == 0 {
+            report("stages", "without stages there must be a `polish`; `{}` has all defaults");
+        }
+        return;
+    };
+    if !config.is_additive() {
+        report("polish", "potentials in dual coordinates with the discriminator `features` are polished; leave it out");
+        return;
+    }
+    if matches!(config.potential, PotentialConfig::LogSumExp(_)) && config.stages > 0 {
+        report(
+            "stages",
+            "a log-sum-exp potential starts where stages would end, at semi-discrete transport; set `stages` to 0",
+        );
+    }
+    if polish.refit.is_some() && !matches!(config.reference, ReferenceConfig::FittedMixture(_)) {
+        report("polish.refit", "a `fitted_mixture` is refitted; leave it out for other references");
+    }
+    if polish.folds > 1 && !config.reference.is_log_concave() {
+        report(
+            "polish.folds",
+            "the mean of potentials is as likely as their mean likelihood under `standard_normal` and `fitted_gaussian`; set it to 1",
+        );
+    }
+    if polish.folds > 1 && matches!(polish.smoothing, Smoothing::Stack(_)) {
+        report("polish.folds", "a stack holds out folds of its own; set it to 1");
+    }
 }
 
 /// The law of the data in standardised coordinates, where it is known.
@@ -63,6 +111,7 @@ impl Wiring for MongeAmpereLogisticConfig {
         }
         let mut report =
             |key: &str, message: &str| mistakes.report(&format!("method.{NAME}.{key}"), message.to_owned());
+        check_polish(self, &mut report);
         if self.is_additive() {
             if self.expectations != Expectations::Samples {
                 report(
@@ -101,13 +150,21 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn length(&self, _: &Config) -> Length {
-        Length { steps: self.stages, is_bound: self.patience.is_some(), key: "method.monge_ampere_logistic.stages" }
+        let polish = self.polish.as_ref();
+        Length {
+            steps: self.stages.saturating_add(polish.map_or(0, PolishConfig::most_steps)),
+            is_bound: self.patience.is_some() && self.stages > 0
+                || polish.is_some_and(|polish| polish.patience.is_some()),
+            key: "method.monge_ampere_logistic.stages",
+        }
     }
 
-    /// How many stages there are, where the step size does not depend on it.
+    /// How many stages there are, where neither the step size nor a polish depends on it.
     fn may_change(&self, path: &str, old: &Config, new: &Config) -> bool {
         let is_free = |config: &Config| match &config.method {
-            MethodConfig::MongeAmpereLogistic(method) => method.step_size.is_independent_of_length(),
+            MethodConfig::MongeAmpereLogistic(method) => {
+                method.step_size.is_independent_of_length() && method.polish.is_none()
+            }
             _ => false,
         };
         match path.strip_prefix("method.monge_ampere_logistic.") {
@@ -118,7 +175,7 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn changeable(&self) -> Option<&'static str> {
-        Some("`patience` and, under a step size that does not depend on it, `stages`")
+        Some("`patience` and, without a polish and under a step size that does not depend on it, `stages`")
     }
 
     fn model(&self) -> Value {
@@ -126,22 +183,28 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn rehearse(&self, run: &RunView) -> Result<(), Error> {
-        if self.is_additive() { additive(self, run).map(drop) } else { composed(self, run).map(drop) }
+        match &self.polish {
+            Some(polish) => polished(self, polish, run).map(drop),
+            None if self.is_additive() => additive(self, run).map(drop),
+            None => composed(self, run).map(drop),
+        }
     }
 
     fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
         if run.device != Device::flex() {
             warn!("a map is learnt in f64 on the CPU, whatever the device");
         }
-        if self.is_additive() {
-            go_on(run, self, directory, |view| additive(self, view))
-        } else {
-            go_on(run, self, directory, |view| composed(self, view))
+        match &self.polish {
+            Some(polish) => go_on(run, self, directory, |view| polished(self, polish, view)),
+            None if self.is_additive() => go_on(run, self, directory, |view| additive(self, view)),
+            None => go_on(run, self, directory, |view| composed(self, view)),
         }
     }
 
     fn cure(&self) -> &'static str {
-        if self.is_additive() {
+        if self.polish.is_some() {
+            "Take a smaller `polish.rate`, look for points that are far from all others, or raise the `floor` of the potential"
+        } else if self.is_additive() {
             "Look for points that are far from all others, take the step `newton` or a smaller `step_size`, or raise `ridges.floor`"
         } else {
             "Take a smaller `step_size`, or one that is `adaptive`; dual coordinates with `features` are convex at every step"
@@ -149,7 +212,9 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn open(&self, _: &RunView, files: &Files, _: &Flags) -> Result<Box<dyn TrainedSampler>, Error> {
-        Ok(if self.is_additive() {
+        Ok(if self.polish.is_some() {
+            Box::new(PolishedState::from_files(files)?.sampler(self.iterate))
+        } else if self.is_additive() {
             Box::new(MongeAmpereState::from_files(files)?.sampler(self.iterate))
         } else {
             Box::new(ResidualState::from_files(files)?.sampler(self.iterate))
@@ -169,7 +234,13 @@ impl Wiring for MongeAmpereLogisticConfig {
             title: "Negative log-likelihood of held-out points",
             y: "nats a point, in standardised coordinates",
             log_y: false,
-            lines: if self.is_additive() {
+            lines: if self.polish.is_some() {
+                &[
+                    ("last potential of the stages", "held_out_nll_last"),
+                    ("polish", "held_out_nll_polish"),
+                    ("reference alone", "held_out_nll_reference"),
+                ]
+            } else if self.is_additive() {
                 &[
                     ("last potential", "held_out_nll_last"),
                     ("mean potential", "held_out_nll_average"),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::free_quadratic::FreeQuadratic;
 use super::parametric::{Loss, ParametricPotential, Pull};
-use super::ridge_sum::{Ridge, RidgeSum};
+use super::ridge_sum::{Ridge, RidgeSum, Ridges};
 
 /// A quadratic with ridges on it, all of which moves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,6 +94,29 @@ impl NullaryFnOnce for RidgePull<'_> {
 }
 
 impl FreeRidges {
+    /// `½|x|²`, on average over points `[n, d]`, with all ridges at one height: the quadratic takes away what they bend.
+    pub fn near_identity(ridges: &Ridges, height: f64, points: &Points) -> Self {
+        let d = ridges.dim();
+        let flat = FreeQuadratic { factor: Array2::zeros((d, d)), slope: Array1::zeros(d), floor: ridges.floor };
+        let mut all = Self {
+            quadratic: flat,
+            directions: ridges.directions.clone(),
+            knots: ridges.knots.clone(),
+            log_widths: ridges.widths.mapv(f64::ln),
+            heights: Array2::from_elem(ridges.knots.dim(), height),
+        };
+        let of_points = |all: &Self| {
+            let (gradients, hessians) = all.derivatives(points);
+            let mean = |of: &Points| of.mean_axis(Axis(0)).expect("at least one point");
+            (mean(&gradients), mean(&hessians).into_shape_with_order((d, d)).expect("d·d entries"))
+        };
+        // The floor is in both.
+        let rest = Array2::eye(d) - of_points(&all).1 + Array2::<f64>::eye(d) * ridges.floor;
+        all.quadratic = FreeQuadratic::of_matrix(&rest, Array1::zeros(d), ridges.floor);
+        all.quadratic.slope = points.mean_axis(Axis(0)).expect("at least one point") - of_points(&all).0;
+        all
+    }
+
     /// Whether sizes agree, all numbers are finite, and the potential is convex.
     pub fn is_consistent(&self) -> bool {
         let (g, k) = self.knots.dim();
@@ -150,6 +173,13 @@ impl ParametricPotential for FreeRidges {
     fn parameters(&self) -> Vec<f64> {
         let ridges = self.directions.iter().chain(&self.knots).chain(&self.log_widths).chain(&self.heights);
         self.quadratic.parameters().chain(ridges.copied()).collect()
+    }
+
+    /// Directions turn slowly, for all ridges along them move with them.
+    fn paces(&self) -> Vec<f64> {
+        let (d, ridges) = (self.quadratic.dim(), self.ridges());
+        let parts = [(d, 1.0), (d * d, 0.5), (self.directions.len(), 0.3), (2 * ridges, 1.0), (ridges, 0.5)];
+        parts.into_iter().flat_map(|(count, pace)| std::iter::repeat_n(pace, count)).collect()
     }
 
     /// Heights below 0 are raised to it.
@@ -283,6 +313,17 @@ mod tests {
         let mut lowered = free.parameters();
         *lowered.last_mut().unwrap() = -1.0;
         assert_eq!(free.with_parameters(&lowered).heights.iter().last(), Some(&0.0));
+    }
+
+    #[test]
+    fn it_starts_near_the_identity() {
+        let x = normals(3000, 2, 4);
+        let free = FreeRidges::near_identity(sum(2, 3).ridges(), 0.01, &x);
+        assert!(free.is_consistent() && free.heights.iter().all(|&height| height == 0.01));
+        let (y, hessians) = free.derivatives(&x);
+        assert!((y - &x).mean_axis(Axis(0)).unwrap().iter().all(|off| off.abs() < 1e-10));
+        let mean = hessians.mean_axis(Axis(0)).unwrap();
+        assert!(mean.iter().zip([1.0, 0.0, 0.0, 1.0]).all(|(entry, one)| (entry - one).abs() < 1e-10), "{mean}");
     }
 
     #[test]

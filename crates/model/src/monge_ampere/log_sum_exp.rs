@@ -208,6 +208,10 @@ impl ParametricPotential for LogSumExp {
         self.quadratic.parameters().chain(self.groups.iter().flat_map(of_group)).collect()
     }
 
+    fn paces(&self) -> Vec<f64> {
+        vec![1.0; self.quadratic.count() + self.groups.iter().map(Pieces::count).sum::<usize>()]
+    }
+
     fn with_parameters(&self, parameters: &[f64]) -> Self {
         let mut rest = &parameters[self.quadratic.count()..];
         let mut groups = Vec::with_capacity(self.groups.len());
@@ -344,9 +348,9 @@ mod tests {
         let pieces = &cold.groups[0];
         let (weights, values) = pieces.weights(&x);
         let affine = x.dot(&pieces.slopes.t()) + &pieces.offsets;
-        for i in 0..50 {
+        for (i, value) in values.into_iter().enumerate() {
             let largest = affine.row(i).fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-            assert!((values[i] - largest).abs() < 1e-4 && (weights.row(i).sum() - 1.0).abs() < 1e-12);
+            assert!((value - largest).abs() < 1e-4 && (weights.row(i).sum() - 1.0).abs() < 1e-12);
         }
         cold.groups[0].offsets[3] = f64::NAN;
         assert!(!cold.is_consistent());

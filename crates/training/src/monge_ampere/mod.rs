@@ -14,15 +14,18 @@ pub mod inequality;
 mod iterates;
 pub mod logistic;
 mod logistic_regression;
+pub mod polish;
 mod pool;
 pub mod reference;
 pub mod residual;
 pub mod score;
 pub mod semi_dual;
+mod stack;
 mod step_size;
 
 pub use choose_ridges::RidgesConfig;
 pub use expectation::{Expectations, Weighted};
 pub use iterates::Iterate;
 pub use pool::PoolConfig;
+pub use stack::{LocalKernel, Stack, StackConfig};
 pub use step_size::StepSize;

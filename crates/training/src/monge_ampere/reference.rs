@@ -1,15 +1,17 @@
 //! The reference e^{-g} that data are carried to: any mixture of Gaussians, given or fitted.
 
-use brenier_measure::expectation_maximization::Moments;
+use brenier_measure::expectation_maximization::{ExpectationMaximization, Moments};
 use brenier_measure::{GaussianMixture, Points};
 use ndarray::{Array2, Axis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use crate::error::TrainingError;
 use crate::fit::Flow;
 use crate::gaussian_mixture::{GaussianMixtureConfig, MixtureFit};
 use crate::method::Method;
+use crate::monge_ampere::stack::StackConfig;
 use crate::source::{InstanceNoise, Source};
 
 /// The reference, in coordinates of its own: they are those in which the data are standardised, where it is fitted to them.
@@ -35,9 +37,35 @@ pub enum ReferenceConfig {
     },
     /// A mixture of Gaussians that is fitted to the training points before the first stage, as by the method `gaussian_mixture`.
     FittedMixture(Box<GaussianMixtureConfig>),
+    /// A stack of mixtures and kernels that is fitted to the training points before the first stage.
+    Stack(StackConfig),
 }
 
 impl ReferenceConfig {
+    /// Whether it is fitted before the first stage, which takes time.
+    pub fn is_fitted(&self) -> bool {
+        matches!(self, Self::FittedMixture(_) | Self::Stack(_))
+    }
+
+    /// Whether its density is log-concave, whatever the points.
+    pub fn is_log_concave(&self) -> bool {
+        match self {
+            Self::StandardNormal | Self::FittedGaussian => true,
+            Self::GaussianMixture { weights, .. } => weights.len() == 1,
+            Self::FittedMixture(_) | Self::Stack(_) => false,
+        }
+    }
+
+    /// How a fitted mixture is fitted.
+    pub fn fitted_by(&self) -> ExpectationMaximization {
+        match self {
+            Self::FittedMixture(config) => {
+                ExpectationMaximization { covariance: config.covariance, shrinkage: config.shrinkage }
+            }
+            _ => ExpectationMaximization::default(),
+        }
+    }
+
     /// The reference for points of the data, `[n, d]`, with their noise.
     ///
     /// # Errors
@@ -80,6 +108,11 @@ impl ReferenceConfig {
                     return Err(TrainingError::Interrupted);
                 }
                 state.best().clone()
+            }
+            Self::Stack(config) => {
+                let stack = config.fit(&noise.added_once(seed, 0, points.clone()), seed, go_on)?;
+                info!("the reference is a stack: {stack}");
+                stack.moments
             }
         };
         let mixture = moments.mixture()?;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::monge_ampere::expectation::Expectations;
+use crate::monge_ampere::polish::{PolishConfig, PotentialConfig};
 use crate::monge_ampere::reference::ReferenceConfig;
 use crate::monge_ampere::residual::{DiscriminatorConfig, RebaseConfig};
 use crate::monge_ampere::{Iterate, PoolConfig, RidgesConfig, StepSize};
@@ -22,14 +23,16 @@ pub struct MongeAmpereLogisticConfig {
     pub expectations: Expectations,
     /// When composed stages are fitted into one potential.
     pub rebase: RebaseConfig,
-    /// The family of the potential, and of the discriminator `features`.
+    /// The family of the potential.
+    pub potential: PotentialConfig,
+    /// The ridges of the potential `ridges`, and of the discriminator `features`.
     pub ridges: RidgesConfig,
     /// How a stage learns which way to go.
     pub step: Step,
     /// How far it goes.
     pub step_size: StepSize,
-    /// The number of stages.
-    #[schemars(range(min = 1, max = 100_000_000))]
+    /// The number of stages; 0 leaves all to the polish.
+    #[schemars(range(min = 0, max = 100_000_000))]
     pub stages: u64,
     /// So many stages without a potential that held-out points find more likely end the training. Null: all stages are done.
     #[schemars(range(min = 1))]
@@ -53,6 +56,8 @@ pub struct MongeAmpereLogisticConfig {
     pub average_after: u64,
     /// Which potential the law of the run is.
     pub iterate: Iterate,
+    /// The descent on the likelihood that follows the stages. Null: none.
+    pub polish: Option<PolishConfig>,
 }
 
 /// The side on which the flow runs. Both have the same limit; they differ by O(η²) a step.
@@ -81,6 +86,7 @@ impl Default for MongeAmpereLogisticConfig {
             discriminator: DiscriminatorConfig::default(),
             expectations: Expectations::default(),
             rebase: RebaseConfig::default(),
+            potential: PotentialConfig::default(),
             ridges: RidgesConfig::default(),
             step: Step::default(),
             step_size: StepSize::default(),
@@ -93,6 +99,7 @@ impl Default for MongeAmpereLogisticConfig {
             ema: 0.7,
             average_after: 10,
             iterate: Iterate::default(),
+            polish: None,
         }
     }
 }

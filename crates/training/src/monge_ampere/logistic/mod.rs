@@ -17,8 +17,10 @@
 
 mod additive_step;
 mod config;
+mod polished;
 
 pub use config::{Coordinates, MongeAmpereLogisticConfig, Step};
+pub use polished::{PolishedMap, PolishedState};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -158,14 +160,23 @@ impl MongeAmpereState {
         Ok(state)
     }
 
+    /// The reference, and the potential that is asked for.
+    pub(super) fn reference_and_potential(&self, iterate: Iterate) -> (Moments, RidgeSum) {
+        (self.reference.clone(), self.potential(iterate))
+    }
+
+    fn potential(&self, iterate: Iterate) -> RidgeSum {
+        let coefficients = self.iterates.of(iterate).to_vec();
+        RidgeSum::new(Arc::new(self.ridges.clone()), coefficients).expect("coefficients in the box")
+    }
+
     fn mixture(&self) -> Arc<GaussianMixture> {
         Arc::new(self.reference.mixture().expect("checked at the start"))
     }
 
     /// The law of the potential that is asked for.
     pub fn sampler(&self, iterate: Iterate) -> MapSampler {
-        let coefficients = self.iterates.of(iterate).to_vec();
-        let potential = RidgeSum::new(Arc::new(self.ridges.clone()), coefficients).expect("coefficients in the box");
+        let potential = self.potential(iterate);
         let (reference, rows) = (self.mixture(), self.pool.x.nrows().min(STARTS));
         let map = BrenierMap::new(Arc::new(potential), reference.clone(), Inversion::default())
             .with_starts(self.pool.x.slice(s![..rows, ..]).to_owned());
@@ -228,9 +239,7 @@ impl MongeAmpereLogistic {
         if coefficients > MOST_COEFFICIENTS {
             return Err(TrainingError::TooManyCoefficients { count: coefficients, most: MOST_COEFFICIENTS });
         }
-        if !matches!(method.config.reference, ReferenceConfig::FittedMixture(_)) {
-            method.config.reference.build(&points, &noise, &method.held_out, seed, method.go_on)?;
-        }
+        check_reference(&method.config.reference, &points, &noise, &method.held_out, seed)?;
         Ok(method)
     }
 
@@ -461,6 +470,17 @@ impl MongeAmpereLogistic {
         ["held_out_nll_last", "held_out_nll_average", "held_out_nll_ema"].into_iter().zip(found).collect()
     }
 
+    /// Says whether sampler and data are still told apart when all stages are done.
+    fn warn_at_the_end(&self, state: &MongeAmpereState) {
+        let loss = state.said.iter().find(|(name, _)| *name == "logistic_loss").map(|(_, loss)| *loss);
+        if let Some(loss) = loss.filter(|&loss| loss < TOLD_APART && self.is_done(state)) {
+            warn!(
+                "sampler and data can still be told apart (logistic loss {loss:.3} of log 4 = 1.386): a mode may be lost, or the \
+                 flow has stalled; take more `stages`, the step `newton`, or more `ridges.directions` and `ridges.knots`"
+            );
+        }
+    }
+
     /// Says once what a user should know of a run.
     fn warn_of(&self, loss: Option<f64>, gap: Option<f64>) {
         let mut warned = self.warned.lock().expect("no panic while it is held");
@@ -572,13 +592,7 @@ impl Method for MongeAmpereLogistic {
                 break;
             }
         }
-        let loss = state.said.iter().find(|(name, _)| *name == "logistic_loss").map(|(_, loss)| *loss);
-        if let Some(loss) = loss.filter(|&loss| loss < TOLD_APART && self.is_done(state)) {
-            warn!(
-                "sampler and data can still be told apart (logistic loss {loss:.3} of log 4 = 1.386): a mode may be lost, or the \
-                 flow has stalled; take more `stages`, the step `newton`, or more `ridges.directions` and `ridges.knots`"
-            );
-        }
+        self.warn_at_the_end(state);
         Ok(())
     }
 
@@ -593,6 +607,17 @@ impl Method for MongeAmpereLogistic {
     fn sampler(&self, state: &MongeAmpereState) -> Box<dyn TrainedSampler> {
         Box::new(state.sampler(self.config.iterate))
     }
+}
+
+/// Builds a reference that takes next to no time, for what it refuses.
+pub(super) fn check_reference(
+    reference: &ReferenceConfig,
+    points: &Points,
+    noise: &InstanceNoise,
+    held_out: &Points,
+    seed: u64,
+) -> Result<(), TrainingError> {
+    if reference.is_fitted() { Ok(()) } else { reference.build(points, noise, held_out, seed, || true).map(drop) }
 }
 
 /// The first column that does not vary, noise included.

@@ -1,0 +1,254 @@
+//! Stages of Algorithm 1, and a polish after them or in their place: one method in two phases.
+
+use std::sync::Arc;
+
+use brenier_measure::{GaussianMixture, Points};
+use brenier_model::TrainedSampler;
+use brenier_model::monge_ampere::{FreeRidges, LearnablePotential, MapSampler};
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+use super::{
+    FIRST, Iterate, MongeAmpereLogistic, MongeAmpereLogisticConfig, MongeAmpereState, check_reference, constant_column,
+};
+use crate::error::TrainingError;
+use crate::fit::Flow;
+use crate::method::{Files, Method, Observe, Scalars};
+use crate::monge_ampere::polish::{Polish, PolishConfig, PolishState, PotentialConfig, Start};
+use crate::source::Source;
+
+/// The file of a checkpoint in the second phase.
+const STATE: &str = "polish.json";
+
+/// The height of all ridges where a polish starts from the identity: at 0 nothing says where a ridge should lie.
+const FIRST_HEIGHT: f64 = 0.004;
+
+/// Both phases with their data at hand.
+pub struct PolishedMap {
+    config: MongeAmpereLogisticConfig,
+    stages: Option<MongeAmpereLogistic>,
+    polish: Polish,
+    source: Source,
+    held_out: Points,
+    seed: u64,
+    go_on: fn() -> bool,
+}
+
+/// How far the phases have come.
+pub enum PolishedState {
+    /// In the stages.
+    Stages(Box<MongeAmpereState>),
+    /// In the polish.
+    Polish(Box<PolishPhase>),
+}
+
+/// The second phase, and what the first one left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolishPhase {
+    /// The stages that were done.
+    stages: u64,
+    /// The negative log-likelihood of held-out points after them.
+    stages_nll: Option<f64>,
+    polish: PolishState,
+}
+
+impl PolishedState {
+    /// The state that a checkpoint holds.
+    ///
+    /// # Errors
+    ///
+    /// A missing file, or one of another method.
+    pub fn from_files(files: &Files) -> Result<Self, TrainingError> {
+        let Some(bytes) = files.get(STATE) else {
+            return Ok(Self::Stages(Box::new(MongeAmpereState::from_files(files)?)));
+        };
+        let foreign = |reason: String| TrainingError::ForeignWeights { file: STATE.into(), reason };
+        let phase: PolishPhase = serde_json::from_slice(bytes).map_err(|error| foreign(error.to_string()))?;
+        if !phase.polish.is_consistent() {
+            return Err(foreign("its parts have different sizes, or numbers that make no potential".to_owned()));
+        }
+        Ok(Self::Polish(Box::new(phase)))
+    }
+
+    /// The law as it stands.
+    pub fn sampler(&self, iterate: Iterate) -> MapSampler {
+        match self {
+            Self::Stages(state) => state.sampler(iterate),
+            Self::Polish(phase) => phase.polish.sampler(),
+        }
+    }
+}
+
+impl PolishedMap {
+    /// Both phases for the points of a source, without stages where their number is 0.
+    ///
+    /// # Errors
+    ///
+    /// What either refuses.
+    pub fn new(
+        config: MongeAmpereLogisticConfig,
+        polish: PolishConfig,
+        source: Source,
+        held_out: Points,
+        seed: u64,
+        go_on: fn() -> bool,
+    ) -> Result<Self, TrainingError> {
+        let (points, noise) = (source.points(seed, FIRST), source.noise());
+        if let Some(column) = constant_column(&points, &noise) {
+            return Err(TrainingError::ConstantColumn { column });
+        }
+        check_reference(&config.reference, &points, &noise, &held_out, seed)?;
+        let fitted_by = config.reference.fitted_by();
+        Ok(Self {
+            stages: (config.stages > 0)
+                .then(|| MongeAmpereLogistic::new(config.clone(), source.clone(), held_out.clone(), seed))
+                .transpose()?
+                .map(|stages| stages.while_told(go_on)),
+            polish: Polish::new(polish, source.clone(), held_out.clone(), seed, fitted_by, go_on)?,
+            config,
+            source,
+            held_out,
+            seed,
+            go_on,
+        })
+    }
+
+    /// The same, which knows the law of the data in their coordinates.
+    #[must_use]
+    pub fn with_law(mut self, law: Option<GaussianMixture>) -> Self {
+        self.stages = self.stages.map(|stages| stages.with_law(law));
+        self
+    }
+
+    /// Where a polish without stages starts.
+    fn first(&self) -> Start {
+        match &self.config.potential {
+            PotentialConfig::LogSumExp(config) => Start::SemiDiscrete(*config),
+            PotentialConfig::Ridges => {
+                let points = self.source.first_points(self.seed, FIRST);
+                let ridges = Arc::new(self.config.ridges.choose(&points, self.seed));
+                Start::Given(LearnablePotential::Ridges(Box::new(FreeRidges::near_identity(
+                    &ridges,
+                    FIRST_HEIGHT,
+                    &points,
+                ))))
+            }
+        }
+    }
+
+    /// Where one after stages starts.
+    fn after(&self, state: &MongeAmpereState) -> Result<PolishPhase, TrainingError> {
+        let (reference, potential) = state.reference_and_potential(self.config.iterate);
+        let start = Start::Given(LearnablePotential::Ridges(Box::new(FreeRidges::from(&potential))));
+        let nll = state.iterates.nll(self.config.iterate);
+        Ok(PolishPhase {
+            stages: state.step,
+            stages_nll: nll.is_finite().then_some(nll),
+            polish: self.polish.start(&start, reference)?,
+        })
+    }
+}
+
+impl Method for PolishedMap {
+    type State = PolishedState;
+
+    fn steps(&self) -> u64 {
+        self.config.stages.saturating_add(self.polish.steps())
+    }
+
+    fn start(&self) -> Result<PolishedState, TrainingError> {
+        if let Some(stages) = &self.stages {
+            return Ok(PolishedState::Stages(Box::new(stages.start()?)));
+        }
+        let (points, noise) = (self.source.points(self.seed, FIRST), self.source.noise());
+        let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed, self.go_on)?;
+        let polish = self.polish.start(&self.first(), reference)?;
+        Ok(PolishedState::Polish(Box::new(PolishPhase { stages: 0, stages_nll: None, polish })))
+    }
+
+    fn resume(&self, files: &Files) -> Result<PolishedState, TrainingError> {
+        PolishedState::from_files(files)
+    }
+
+    fn files(&self, state: &PolishedState) -> Files {
+        match state {
+            PolishedState::Stages(state) => self.stages.as_ref().map_or_else(Files::new, |stages| stages.files(state)),
+            PolishedState::Polish(phase) => {
+                Files::from([(STATE.to_owned(), serde_json::to_vec(phase).expect("finite numbers"))])
+            }
+        }
+    }
+
+    fn step(&self, state: &PolishedState) -> u64 {
+        match state {
+            PolishedState::Stages(state) => state.step,
+            PolishedState::Polish(phase) => phase.stages + phase.polish.step(),
+        }
+    }
+
+    fn is_done(&self, state: &PolishedState) -> bool {
+        match state {
+            PolishedState::Stages(_) => false,
+            PolishedState::Polish(phase) => self.polish.is_done(&phase.polish),
+        }
+    }
+
+    fn train(&self, state: &mut PolishedState, observe: &mut Observe<PolishedState>) -> Result<(), TrainingError> {
+        if let Some(stages) = &self.stages {
+            let setting = match &*state {
+                PolishedState::Stages(own) => Some(stages.setting(own)),
+                PolishedState::Polish(_) => None,
+            };
+            while let (PolishedState::Stages(own), Some(setting)) = (&mut *state, &setting) {
+                if stages.is_done(own) {
+                    stages.warn_at_the_end(own);
+                    let phase = self.after(own)?;
+                    let nll = phase.stages_nll.unwrap_or(f64::NAN);
+                    info!(
+                        "{} stages are done, held-out negative log-likelihood {nll:.4}; the polish begins",
+                        phase.stages
+                    );
+                    *state = PolishedState::Polish(Box::new(phase));
+                    break;
+                }
+                stages.stage(own, setting)?;
+                let said = own.said.clone();
+                if observe(state, &said)? == Flow::Stop {
+                    return Ok(());
+                }
+            }
+        }
+        let (from, mut course) = (self.first(), None);
+        while let PolishedState::Polish(phase) = state {
+            if self.polish.is_done(&phase.polish) {
+                break;
+            }
+            self.polish.advance(&mut phase.polish, &from, &mut course)?;
+            let said = phase.polish.said();
+            if observe(state, &said)? == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn means(&self, state: &mut PolishedState) -> Scalars {
+        match state {
+            PolishedState::Stages(state) => state.said.clone(),
+            PolishedState::Polish(phase) => phase.polish.said(),
+        }
+    }
+
+    fn held_out(&self, state: &PolishedState) -> (&'static str, f64) {
+        let nll = match state {
+            PolishedState::Stages(state) => state.iterates.nll(self.config.iterate),
+            PolishedState::Polish(phase) => phase.polish.held_out_nll(),
+        };
+        ("held_out_nll", nll)
+    }
+
+    fn sampler(&self, state: &PolishedState) -> Box<dyn TrainedSampler> {
+        Box::new(state.sampler(self.config.iterate))
+    }
+}

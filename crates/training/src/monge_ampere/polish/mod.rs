@@ -1,0 +1,609 @@
+//! The likelihood polish of a map: descent of a convex potential on the exact negative log-likelihood.
+//!
+//! ```text
+//! -log ρ(x) = g(∇φ(x)) - log det ∇²φ(x)
+//! ```
+//!
+//! # Design
+//!
+//! The stages of Algorithm 1 end where moments match, which is not where the likelihood is largest, and their loss does not show it. The polish
+//! goes on from there, or from [semi-discrete transport](semi_discrete), and stays within convex potentials: what it reaches is again one
+//! Brenier map with an exact density. An update is one batch; its points and their noise are functions of the seed and the update, so that
+//! a run goes on from any of them with the same bits.
+//!
+//! Held-out points choose the moment to stop, and whether there is a map at all: where the reference alone is as likely as the map to it, the
+//! law is the reference.
+
+mod config;
+mod descent;
+mod likelihood;
+mod semi_discrete;
+mod smoothing;
+
+use std::sync::Arc;
+
+use brenier_measure::expectation_maximization::{ExpectationMaximization, Moments, Observed, Stop};
+use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream};
+use brenier_model::monge_ampere::{
+    BrenierMap, ConvexPotential, Inversion, LearnablePotential, MapSampler, ParametricPotential, QuadraticPotential,
+    conjugate,
+};
+use ndarray::{Axis, concatenate};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+pub use self::config::{LogSumExpConfig, PolishConfig, PotentialConfig, RefitConfig, Smoothing};
+pub use self::likelihood::ReferenceLaw;
+pub use self::smoothing::LocalGaussians;
+
+use self::descent::Descent;
+use self::smoothing::LocalNoise;
+use crate::error::TrainingError;
+use crate::learning_rate::LearningRate;
+use crate::method::Scalars;
+use crate::source::Source;
+
+/// Points from which inversions of the finished map start.
+const STARTS: usize = 1024;
+
+/// The share of the peak at which a learning rate ends.
+const LAST_RATE: f64 = 0.01;
+
+/// Updates without a finite loss, one after the other, that end the training as diverged.
+const MOST_REFUSED: u64 = 20;
+
+/// The fit of the mixtures of all parts before the first update.
+const FIRST_FIT: Stop = Stop { iterations: 100, tolerance: 1e-5 };
+
+/// Where the potential of a polish comes from.
+pub enum Start {
+    /// A potential at hand.
+    Given(LearnablePotential),
+    /// Semi-discrete transport of the points of each fit.
+    SemiDiscrete(LogSumExpConfig),
+}
+
+/// A polish with its points at hand.
+pub struct Polish {
+    config: PolishConfig,
+    source: Source,
+    held_out: Points,
+    seed: u64,
+    /// How the mixture is refitted.
+    refit_by: ExpectationMaximization,
+    go_on: fn() -> bool,
+}
+
+/// How far a polish has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolishState {
+    /// The updates of all fits.
+    step: u64,
+    /// The fit at hand.
+    fold: u64,
+    /// Its updates.
+    update: u64,
+    /// The potential that it started from; all potentials of it have its shape.
+    potential: LearnablePotential,
+    /// Where it is.
+    descent: Descent,
+    /// Updates without a finite loss, one after the other.
+    refused: u64,
+    /// The reference of the first update.
+    first_reference: Moments,
+    /// The reference as it is.
+    reference: Moments,
+    /// The references that were fitted without each part of the points.
+    parts: Vec<Moments>,
+    /// The most likely potential of the fit at hand.
+    best: Option<Candidate>,
+    /// Judgements since.
+    since_best: u64,
+    /// Those of the fits that are done.
+    members: Vec<LearnablePotential>,
+    /// What held-out points say of the reference alone.
+    without_map: f64,
+    /// What they say of the law as it stands.
+    with_map: Option<f64>,
+    /// Points near which the map has its images, `[m, d]`.
+    starts: Points,
+    /// The sum of the losses since the last judgement, and their number.
+    losses: (f64, u64),
+    /// What is worth a line.
+    #[serde(skip)]
+    said: Scalars,
+}
+
+/// A potential with its reference, and what held-out points say of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Candidate {
+    nll: f64,
+    parameters: Vec<f64>,
+    reference: Moments,
+}
+
+/// What all updates of one fit share.
+struct Fit {
+    /// The law of the points of every part.
+    laws: Vec<Arc<dyn Sample>>,
+    /// The points of every part, where they are rows.
+    parts: Vec<Points>,
+    /// The points that judge it.
+    held_out: Points,
+    paces: Vec<f64>,
+    rate: LearningRate,
+}
+
+/// What is at hand between the updates of one fit.
+pub struct Course {
+    fold: u64,
+    fit: Fit,
+    /// The references of all parts.
+    laws: Vec<ReferenceLaw>,
+}
+
+impl PolishState {
+    /// Whether sizes agree and all numbers are finite.
+    pub fn is_consistent(&self) -> bool {
+        let d = ParametricPotential::dim(&self.potential);
+        let count = self.potential.parameters().len();
+        let references = self.parts.iter().chain([&self.reference, &self.first_reference]);
+        self.potential.is_consistent()
+            && self.members.iter().all(|member| member.is_consistent() && ParametricPotential::dim(member) == d)
+            && self.descent.is_consistent()
+            && self.descent.parameters.len() == count
+            && self.best.iter().all(|best| best.parameters.len() == count && best.reference.means.ncols() == d)
+            && references.clone().all(|moments| moments.means.ncols() == d)
+            && references.clone().all(|moments| moments.mixture().is_ok())
+            && self.starts.ncols() == d
+            && self.starts.nrows() > 0
+    }
+
+    /// The updates that are done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// What is worth a line of metrics.
+    pub fn said(&self) -> Scalars {
+        self.said.clone()
+    }
+
+    /// The potential with its reference: the mean of all fits so far.
+    fn candidate(&self) -> (LearnablePotential, &Moments) {
+        let reference = self.best.as_ref().map_or(&self.reference, |best| &best.reference);
+        let at_hand = self.best.as_ref().map(|best| self.potential.with_parameters(&best.parameters));
+        let members: Vec<LearnablePotential> = self.members.iter().cloned().chain(at_hand).collect();
+        match members.as_slice() {
+            [] => (self.potential.clone(), reference),
+            [only] => (only.clone(), reference),
+            _ => (LearnablePotential::mean(&members), reference),
+        }
+    }
+
+    /// Whether the map is worth more than its reference alone.
+    fn keeps_map(&self) -> bool {
+        self.with_map.is_none_or(|with_map| with_map < self.without_map)
+    }
+
+    /// What held-out points say of the law as it stands.
+    pub fn held_out_nll(&self) -> f64 {
+        self.with_map.map_or(f64::NAN, |with_map| with_map.min(self.without_map))
+    }
+
+    /// The law as it stands.
+    pub fn sampler(&self) -> MapSampler {
+        let mixture = |moments: &Moments| Arc::new(moments.mixture().expect("checked when it was read"));
+        if !self.keeps_map() {
+            let (d, reference) = (self.starts.ncols(), mixture(&self.first_reference));
+            let identity = Arc::new(QuadraticPotential::identity(d));
+            return MapSampler::new(BrenierMap::new(identity, reference.clone(), Inversion::default()), reference);
+        }
+        let (potential, reference) = self.candidate();
+        let reference = mixture(reference);
+        let map = BrenierMap::new(Arc::new(potential), reference.clone(), Inversion::default());
+        MapSampler::new(map.with_starts(self.starts.clone()), reference)
+    }
+}
+
+impl Polish {
+    /// A polish for the points of a source.
+    ///
+    /// # Errors
+    ///
+    /// Folds, neighbours or a stack of a source without rows.
+    pub fn new(
+        config: PolishConfig,
+        source: Source,
+        held_out: Points,
+        seed: u64,
+        refit_by: ExpectationMaximization,
+        go_on: fn() -> bool,
+    ) -> Result<Self, TrainingError> {
+        let takes_rows = config.folds > 1
+            || config.refit.is_some()
+            || matches!(config.smoothing, Smoothing::LocalCovariance { .. } | Smoothing::Stack(_));
+        match &source {
+            Source::Fresh { .. } if takes_rows => Err(TrainingError::PolishTakesRows),
+            Source::Rows { points, .. } if (points.nrows() as u64) < 2 * config.folds => {
+                Err(TrainingError::TooFewForFolds { points: points.nrows(), folds: config.folds })
+            }
+            _ => Ok(Self { config, source, held_out, seed, refit_by, go_on }),
+        }
+    }
+
+    /// The number of updates, if no fit ends before its last.
+    pub fn steps(&self) -> u64 {
+        self.config.most_steps()
+    }
+
+    /// Whether no update is left.
+    pub fn is_done(&self, state: &PolishState) -> bool {
+        state.fold >= self.config.folds
+    }
+
+    /// Before the first update.
+    ///
+    /// # Errors
+    ///
+    /// What a stack or exact transport refuses; an interruption.
+    pub fn start(&self, from: &Start, reference: Moments) -> Result<PolishState, TrainingError> {
+        let law = self.law(&reference)?;
+        let without_map = self.without_map(&law);
+        let mixture = reference.mixture()?;
+        let (fit, potential) = self.fit(0, from, &mixture)?;
+        let draws = fit.laws[0].sample(&Stream::new(self.seed, Purpose::Pool), u64::MAX, 0..STARTS as u64);
+        let far = outward(&draws);
+        let mut state = PolishState {
+            step: 0,
+            fold: 0,
+            update: 0,
+            descent: Descent::new(potential.parameters()),
+            potential,
+            refused: 0,
+            first_reference: reference.clone(),
+            reference,
+            parts: Vec::new(),
+            best: None,
+            since_best: 0,
+            members: Vec::new(),
+            without_map,
+            with_map: None,
+            starts: concatenate![Axis(0), draws, far],
+            losses: (0.0, 0),
+            said: Scalars::new(),
+        };
+        self.fit_parts(&mut state, &fit)?;
+        self.judge(&mut state, &fit)?;
+        Ok(state)
+    }
+
+    /// One update of the fit at hand, or the first of the next.
+    ///
+    /// # Errors
+    ///
+    /// Losses that are no numbers; what a refit or a stack refuses.
+    pub fn advance(
+        &self,
+        state: &mut PolishState,
+        from: &Start,
+        course: &mut Option<Course>,
+    ) -> Result<(), TrainingError> {
+        let course = match course {
+            Some(course) if course.fold == state.fold => course,
+            _ => course.insert(self.course(state, from)?),
+        };
+        self.update(state, course)?;
+        if self.ends_fit(state) {
+            self.finish(state)?;
+        }
+        Ok(())
+    }
+
+    fn course(&self, state: &mut PolishState, from: &Start) -> Result<Course, TrainingError> {
+        let (fit, potential) = self.fit(state.fold, from, &state.first_reference.mixture()?)?;
+        if state.update == 0 && state.fold > 0 {
+            (state.descent, state.potential) = (Descent::new(potential.parameters()), potential);
+            state.reference = state.first_reference.clone();
+            self.fit_parts(state, &fit)?;
+            self.judge(state, &fit)?;
+        }
+        Ok(Course { fold: state.fold, laws: self.laws(state)?, fit })
+    }
+
+    fn ends_fit(&self, state: &PolishState) -> bool {
+        let is_stuck = self.config.patience.is_some_and(|patience| state.since_best >= patience);
+        state.update >= self.config.steps || is_stuck
+    }
+
+    /// Puts the most likely potential of a fit to those of the others, and says at the end what became of the map.
+    fn finish(&self, state: &mut PolishState) -> Result<(), TrainingError> {
+        if self.config.folds > 1 {
+            let parameters = state.best.take().map_or_else(|| state.descent.average.clone(), |best| best.parameters);
+            state.members.push(state.potential.with_parameters(&parameters));
+        }
+        (state.fold, state.update, state.since_best) = (state.fold + 1, 0, 0);
+        if !self.is_done(state) {
+            return Ok(());
+        }
+        self.judge_law(state)?;
+        let (with, without) = (state.with_map.unwrap_or(f64::NAN), state.without_map);
+        if state.keeps_map() {
+            info!(
+                "the map lowers the negative log-likelihood of held-out points from {without:.4}, that of the reference alone, to {with:.4}"
+            );
+        } else {
+            warn!(
+                "no map is kept: the negative log-likelihood of held-out points is {without:.4} under the reference alone and {with:.4} \
+                 with a map; the law of this run is its reference"
+            );
+        }
+        Ok(())
+    }
+
+    /// One batch.
+    fn update(&self, state: &mut PolishState, course: &mut Course) -> Result<(), TrainingError> {
+        let Course { fit, laws, .. } = course;
+        let part = (state.update % fit.laws.len() as u64) as usize;
+        let x = fit.laws[part].sample(
+            &Stream::new(self.seed, Purpose::Polish),
+            state.fold * self.config.steps + state.update,
+            0..self.config.batch as u64,
+        );
+        let potential = state.potential.with_parameters(&state.descent.parameters);
+        let (loss, gradient) = laws[part].descend(&potential, &x);
+        let rate = fit.rate.at(state.update, self.config.steps);
+        if loss.is_finite() && gradient.iter().all(|g| g.is_finite()) {
+            state.refused = 0;
+            state.losses = (state.losses.0 + loss, state.losses.1 + 1);
+            state
+                .descent
+                .update(gradient, rate, &fit.paces, |parameters| potential.with_parameters(parameters).parameters());
+            state.descent.follow(self.config.ema);
+        } else {
+            state.refused += 1;
+            if state.refused >= MOST_REFUSED {
+                let last_finite = state.with_map;
+                return Err(TrainingError::Diverged {
+                    what: "negative log-likelihood",
+                    value: loss,
+                    step: state.step,
+                    last_finite,
+                });
+            }
+        }
+        (state.step, state.update) = (state.step + 1, state.update + 1);
+        state.said = vec![("polish_loss", loss), ("polish_rate", rate)];
+        if let Some(refit) = &self.config.refit
+            && state.update.is_multiple_of(refit.every)
+        {
+            self.refit(state, fit, refit)?;
+            *laws = self.laws(state)?;
+        }
+        if state.update.is_multiple_of(self.config.judge_every) || state.update == self.config.steps {
+            self.judge(state, fit)?;
+        }
+        Ok(())
+    }
+
+    /// Asks held-out points for the likelihood of the average at hand, and of the law.
+    fn judge(&self, state: &mut PolishState, fit: &Fit) -> Result<(), TrainingError> {
+        let average = state.potential.with_parameters(&state.descent.average);
+        let nll = self.trimmed(self.law(&state.reference)?.negative_log_likelihood(&average, &fit.held_out));
+        if nll.is_finite() && state.best.as_ref().is_none_or(|best| nll < best.nll) {
+            let (parameters, reference) = (state.descent.average.clone(), state.reference.clone());
+            state.best = Some(Candidate { nll, parameters, reference });
+            state.since_best = 0;
+        } else {
+            state.since_best += 1;
+        }
+        state.said.push(("polish_fit_nll", nll));
+        if state.losses.1 > 0 {
+            state.said.push(("polish_mean_loss", state.losses.0 / state.losses.1 as f64));
+            state.losses = (0.0, 0);
+        }
+        self.judge_law(state)
+    }
+
+    fn judge_law(&self, state: &mut PolishState) -> Result<(), TrainingError> {
+        let with_map = match &state.best {
+            Some(best) if self.config.folds == 1 => best.nll,
+            _ => {
+                let (potential, reference) = state.candidate();
+                self.trimmed(self.law(reference)?.negative_log_likelihood(&potential, &self.held_out))
+            }
+        };
+        state.with_map = with_map.is_finite().then_some(with_map);
+        state.said.push(("held_out_nll_polish", with_map));
+        state.said.push(("held_out_nll_reference", state.without_map));
+        Ok(())
+    }
+
+    /// The mean of all but the largest.
+    fn trimmed(&self, mut values: Vec<f64>) -> f64 {
+        if values.iter().any(|value| value.is_nan()) {
+            return f64::NAN;
+        }
+        values.sort_by(f64::total_cmp);
+        let kept = values.len() - (self.config.trimmed * values.len() as f64) as usize;
+        values[..kept].iter().sum::<f64>() / kept as f64
+    }
+
+    fn law(&self, reference: &Moments) -> Result<ReferenceLaw, TrainingError> {
+        ReferenceLaw::new(&reference.mixture()?).ok_or(TrainingError::NoReferenceDensity)
+    }
+
+    /// The references of all parts: their own, or the one of all points.
+    fn laws(&self, state: &PolishState) -> Result<Vec<ReferenceLaw>, TrainingError> {
+        if state.parts.is_empty() {
+            return Ok(vec![self.law(&state.reference)?]);
+        }
+        state.parts.iter().map(|moments| self.law(moments)).collect()
+    }
+
+    fn without_map(&self, law: &ReferenceLaw) -> f64 {
+        self.trimmed(law.log_density(&self.held_out).into_iter().map(|value| -value).collect())
+    }
+
+    /// One fit of a fold, with the potential that it starts from.
+    fn fit(
+        &self,
+        fold: u64,
+        from: &Start,
+        reference: &GaussianMixture,
+    ) -> Result<(Fit, LearnablePotential), TrainingError> {
+        let (rows, held_out) = match &self.source {
+            Source::Rows { points, .. } if self.config.folds > 1 => {
+                let places = self.places(points.nrows(), 0);
+                let in_fold = |i: &usize| places[*i] as u64 % self.config.folds == fold;
+                let (out, kept): (Vec<usize>, Vec<usize>) = (0..points.nrows()).partition(in_fold);
+                let held_out = self.source.noise().added_once(self.seed, 0, points.select(Axis(0), &out));
+                (Some(points.select(Axis(0), &kept)), held_out)
+            }
+            Source::Rows { points, .. } => (Some(points.as_ref().clone()), self.held_out.clone()),
+            Source::Fresh { .. } => (None, self.held_out.clone()),
+        };
+        let count = self.config.refit.map_or(1, |refit| refit.folds) as usize;
+        let parts: Vec<Points> = match &rows {
+            None => Vec::new(),
+            Some(rows) if count == 1 => vec![rows.clone()],
+            Some(rows) => {
+                let places = self.places(rows.nrows(), 1);
+                let of_part = |part: usize| {
+                    let own: Vec<usize> = (0..rows.nrows()).filter(|&i| places[i] % count == part).collect();
+                    rows.select(Axis(0), &own)
+                };
+                (0..count).map(of_part).filter(|part| part.nrows() > 0).collect()
+            }
+        };
+        let laws = if parts.is_empty() {
+            vec![Arc::new(self.source.clone()) as Arc<dyn Sample>]
+        } else {
+            parts.iter().map(|part| self.smoothed(part)).collect::<Result<_, _>>()?
+        };
+        let potential = match from {
+            Start::Given(potential) => potential.clone(),
+            Start::SemiDiscrete(config) => {
+                let is_plain = self.config.smoothing == Smoothing::None;
+                let points = match &rows {
+                    Some(rows) if is_plain => {
+                        let chosen: Vec<usize> = self.places(rows.nrows(), 2).into_iter().take(config.points).collect();
+                        self.source.noise().added_once(self.seed, 0, rows.select(Axis(0), &chosen))
+                    }
+                    _ => laws[0].sample(
+                        &Stream::new(self.seed, Purpose::Pool),
+                        u64::MAX - 1 - fold,
+                        0..config.points as u64,
+                    ),
+                };
+                LearnablePotential::LogSumExp(semi_discrete::start(config, &points, reference, self.seed)?)
+            }
+        };
+        let warmup = (self.config.warmup * self.config.steps as f64) as u64;
+        let rate = LearningRate::Cosine { peak: self.config.rate, warmup, last: LAST_RATE * self.config.rate };
+        Ok((Fit { laws, parts, held_out, paces: potential.paces(), rate }, potential))
+    }
+
+    /// A permutation of rows.
+    fn places(&self, count: usize, which: u64) -> Vec<usize> {
+        Stream::new(self.seed, Purpose::Polish).permutation(u64::MAX - which, count)
+    }
+
+    /// What stands for the law of rows.
+    fn smoothed(&self, rows: &Points) -> Result<Arc<dyn Sample>, TrainingError> {
+        let noise = self.source.noise();
+        Ok(match &self.config.smoothing {
+            Smoothing::None => Arc::new(Source::Rows { points: Arc::new(rows.clone()), noise }),
+            Smoothing::Isotropic { sd } => {
+                let inner = Source::Rows { points: Arc::new(rows.clone()), noise };
+                Arc::new(Blurred { inner, sd: *sd })
+            }
+            Smoothing::LocalCovariance { neighbours, share } => {
+                let rows = noise.added_once(self.seed, 0, rows.clone());
+                Arc::new(LocalNoise::from(LocalGaussians::new(&rows, *neighbours, *share)?))
+            }
+            Smoothing::Stack(config) => {
+                let rows = noise.added_once(self.seed, 0, rows.clone());
+                let stack = config.fit(&rows, self.seed, self.go_on)?;
+                info!("the points are smoothed by a stack: {stack}");
+                Arc::new(stack.moments.mixture()?)
+            }
+        })
+    }
+
+    /// Images of the points under the average at hand.
+    fn images(&self, state: &PolishState, rows: &Points) -> Points {
+        let potential = state.potential.with_parameters(&state.descent.average);
+        let x = self.source.noise().added_in(state.step, self.seed, rows.clone());
+        conjugate::gradient(&potential as &dyn ConvexPotential, &x)
+    }
+
+    /// The mixtures of all parts before the first update: each fitted to the points of the others.
+    fn fit_parts(&self, state: &mut PolishState, fit: &Fit) -> Result<(), TrainingError> {
+        state.parts.clear();
+        if fit.parts.len() < 2 {
+            return Ok(());
+        }
+        let parts: Vec<Points> =
+            fit.parts.iter().map(|part| self.source.noise().added_in(0, self.seed, part.clone())).collect();
+        for part in 0..parts.len() {
+            if !(self.go_on)() {
+                return Err(TrainingError::Interrupted);
+            }
+            state.parts.push(self.refit_by.fit(&all_but(&parts, part)?, state.reference.clone(), FIRST_FIT)?.0);
+        }
+        Ok(())
+    }
+
+    /// All mixtures, from where they are, to the images of the points.
+    fn refit(&self, state: &mut PolishState, fit: &Fit, refit: &RefitConfig) -> Result<(), TrainingError> {
+        let images: Vec<Points> = fit.parts.iter().map(|part| self.images(state, part)).collect();
+        let stop = Stop { iterations: refit.iterations, tolerance: 0.0 };
+        let all = Observed::new(&joined(&images), None, None)?;
+        state.reference = self.refit_by.fit(&all, state.reference.clone(), stop)?.0;
+        for (part, moments) in state.parts.iter_mut().enumerate() {
+            *moments = self.refit_by.fit(&all_but(&images, part)?, moments.clone(), stop)?.0;
+        }
+        Ok(())
+    }
+}
+
+/// The points of a law with isotropic noise.
+struct Blurred {
+    inner: Source,
+    sd: f64,
+}
+
+impl Sample for Blurred {
+    fn dim(&self) -> usize {
+        self.inner.dim()
+    }
+
+    fn draw(&self, words: &mut brenier_measure::Words, point: &mut [f64]) {
+        self.inner.draw(words, point);
+        point.iter_mut().for_each(|p| *p += self.sd * words.normal());
+    }
+}
+
+fn joined(parts: &[Points]) -> Points {
+    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
+    concatenate(Axis(0), &views).expect("one width")
+}
+
+fn all_but(parts: &[Points], part: usize) -> Result<Observed, TrainingError> {
+    let others: Vec<Points> =
+        parts.iter().enumerate().filter(|(other, _)| *other != part).map(|(_, points)| points.clone()).collect();
+    Ok(Observed::new(&joined(&others), None, None)?)
+}
+
+/// Every fourth point, three times as far from the mean.
+fn outward(points: &Points) -> Points {
+    let mean = points.mean_axis(Axis(0)).expect("at least one point");
+    let every: Vec<usize> = (0..points.nrows()).step_by(4).collect();
+    (points.select(Axis(0), &every) - &mean) * 3.0 + &mean
+}
+
+#[cfg(test)]
+mod tests;
