@@ -7,7 +7,8 @@ use brenier_measure::expectation_maximization::CovarianceKind;
 use brenier_measure::expression::ExpressionConfig;
 use brenier_measure::{MeasureError, TargetConfig};
 use brenier_model::{Activation, NetworkConfig, Preconditioning};
-use brenier_training::monge_ampere::RidgesConfig;
+use brenier_training::monge_ampere::polish::PotentialConfig;
+use brenier_training::monge_ampere::reference::ReferenceConfig;
 use brenier_training::{
     AnnealedParticlesConfig, Components, EmaConfig, GaussianMixtureConfig, LearningRate, LossConfig,
     MongeAmpereLogisticConfig, NoiseLevels, OptimizerConfig, TrainingConfig, Weighting,
@@ -90,18 +91,17 @@ pub fn init(path: &Path, method: InitMethod, header: Option<bool>) -> Result<Str
             if data.points.columns().into_iter().any(|column| column.iter().all(|&x| x == column[0])) {
                 dataset.noise = 0.1;
             }
-            // Matrices are as wide as directions times knots, and many directions have few points for each.
-            let knots = match dim {
-                0..=3 => 24,
-                4..=8 => 12,
-                _ => 6,
-            };
-            let ridges = RidgesConfig { knots, ..RidgesConfig::default() };
-            let method = MethodConfig::MongeAmpereLogistic(Box::new(MongeAmpereLogisticConfig {
-                ridges,
+            let config = MongeAmpereLogisticConfig {
+                reference: ReferenceConfig::Automatic,
+                potential: PotentialConfig::Automatic,
                 ..MongeAmpereLogisticConfig::default()
-            }));
-            (method, None, OutputConfig { log_every: 1, checkpoint_every: 10, ..OutputConfig::default() })
+            };
+            let (config, reasons) = config.chosen(dim, Some(rows)).expect("both are to be chosen");
+            for reason in reasons {
+                info!("{reason}");
+            }
+            let method = MethodConfig::MongeAmpereLogistic(Box::new(config));
+            (method, None, OutputConfig { log_every: 50, checkpoint_every: 500, ..OutputConfig::default() })
         }
     };
     let mut config = Config {

@@ -16,10 +16,10 @@ use std::path::PathBuf;
 
 use brenier_training::run_directory::RunDirectory;
 use burn::tensor::Device;
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::wiring::{Flags, Start, Wiring};
-use crate::config::MethodConfig;
+use crate::config::{Config, MethodConfig};
 use crate::error::Error;
 use crate::run::opened::{StoredRun, TrainedRun};
 use crate::run::problem::Problem;
@@ -36,6 +36,17 @@ pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
         #[cfg(test)]
         MethodConfig::GaussianMoments(config) => config,
     }
+}
+
+/// A config whose method leaves nothing to the data; why so is told.
+pub fn choose(mut config: Config, problem: &Problem) -> Config {
+    if let Some((method, reasons)) = wiring(&config.method).choose(problem) {
+        for reason in reasons {
+            info!("{reason}");
+        }
+        config.method = method;
+    }
+    config
 }
 
 /// The paths in the section of a method, which a stored config holds from the root.

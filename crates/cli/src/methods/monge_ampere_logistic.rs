@@ -8,7 +8,7 @@ use brenier_training::monge_ampere::reference::ReferenceConfig;
 use brenier_training::monge_ampere::residual::{DiscriminatorConfig, MongeAmpereResidual, ResidualState};
 use brenier_training::monge_ampere::{Expectations, Iterate};
 use brenier_training::run_directory::LockedRunDirectory;
-use brenier_training::{Files, MongeAmpereLogistic, MongeAmpereLogisticConfig, TrainingError};
+use brenier_training::{Files, MongeAmpereLogistic, MongeAmpereLogisticConfig, Source, TrainingError};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use tracing::warn;
@@ -18,6 +18,7 @@ use crate::config::{Config, MethodConfig};
 use crate::error::Error;
 use crate::interruption;
 use crate::methods::wiring::{Flags, Length, ProgressPlot, Wiring};
+use crate::run::problem::Problem;
 use crate::run::training::go_on;
 use crate::run::{Ending, RunContext, RunView};
 
@@ -45,6 +46,15 @@ fn polished(config: &MongeAmpereLogisticConfig, polish: &PolishConfig, run: &Run
 
 /// What a polish does not go with, by key.
 fn check_polish(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str, &str)) {
+    if config.potential == PotentialConfig::Automatic {
+        if !config.is_additive() {
+            report(
+                "potential",
+                "`automatic` is for potentials in dual coordinates with the discriminator `features`; leave it out",
+            );
+        }
+        return;
+    }
     let Some(polish) = &config.polish else {
         if let PotentialConfig::LogSumExp(_) = config.potential {
             report(
@@ -66,7 +76,8 @@ fn check_polish(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str,
             "a log-sum-exp potential starts where stages would end, at semi-discrete transport; set `stages` to 0",
         );
     }
-    if polish.refit.is_some() && !matches!(config.reference, ReferenceConfig::FittedMixture(_)) {
+    let may_be_fitted = matches!(config.reference, ReferenceConfig::FittedMixture(_) | ReferenceConfig::Automatic);
+    if polish.refit.is_some() && !may_be_fitted {
         report("polish.refit", "a `fitted_mixture` is refitted; leave it out for other references");
     }
     if polish.folds > 1 && !config.reference.is_log_concave() {
@@ -100,6 +111,15 @@ fn composed(config: &MongeAmpereLogisticConfig, run: &RunView) -> Result<MongeAm
 impl Wiring for MongeAmpereLogisticConfig {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn choose(&self, problem: &Problem) -> Option<(MethodConfig, Vec<String>)> {
+        let points = problem.samples.as_ref().and_then(|samples| match &samples.source {
+            Source::Rows { points, .. } => Some(points.nrows()),
+            Source::Fresh { .. } => None,
+        });
+        let (chosen, reasons) = self.chosen(problem.data.dim, points)?;
+        Some((MethodConfig::MongeAmpereLogistic(Box::new(chosen)), reasons))
     }
 
     fn check(&self, _: &Config, mistakes: &mut Mistakes) {

@@ -8,9 +8,10 @@ use brenier_training::run_directory::{LockedRunDirectory, RunDirectory};
 use serde_json::Value;
 
 use crate::arguments::Sampling;
-use crate::config::Config;
 use crate::config::mistakes::Mistakes;
+use crate::config::{Config, MethodConfig};
 use crate::error::Error;
+use crate::run::problem::Problem;
 use crate::run::{Ending, RunContext, RunView};
 
 /// A method as its section of a config describes it.
@@ -26,6 +27,12 @@ pub trait Wiring {
     fn resolve(&self, config: &mut Config) -> Result<(), String> {
         let _ = config;
         Ok(())
+    }
+
+    /// What the method leaves to the data of a run: itself with nothing left to choose, and why so. None where all is given.
+    fn choose(&self, problem: &Problem) -> Option<(MethodConfig, Vec<String>)> {
+        let _ = problem;
+        None
     }
 
     /// Reports what no schema can say of the sections that the method reads.

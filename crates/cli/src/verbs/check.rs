@@ -4,7 +4,7 @@ use crate::arguments::CheckArguments;
 use crate::config::{load, set::Override};
 use crate::error::{Error, Exit};
 use crate::interruption;
-use crate::methods::{check_start, wiring};
+use crate::methods::{check_start, choose, wiring};
 use crate::run::RunView;
 use crate::run::problem::Problem;
 use crate::run::record::RunRecord;
@@ -18,7 +18,7 @@ pub fn check(arguments: &CheckArguments, context: &Context) -> Result<Exit, Erro
     let config = load::load(&arguments.config, &arguments.sets, &flags)?;
     let device = arguments.compute.open(config.device)?;
     let problem = Problem::new(&config)?;
-    let record = RunRecord::new(config, problem.data.clone());
+    let record = RunRecord::new(choose(config, &problem), problem.data.clone());
     record.to_json()?;
     check_start(&record)?;
     let method = wiring(&record.config.method);

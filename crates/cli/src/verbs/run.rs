@@ -15,7 +15,7 @@ use crate::config::{
 use crate::error::{Error, Exit};
 use crate::interruption::{self, Limits};
 use crate::methods::wiring::Length;
-use crate::methods::{check_start, read_record, wiring};
+use crate::methods::{check_start, choose, read_record, wiring};
 use crate::run::problem::Problem;
 use crate::run::record::RunRecord;
 use crate::run::{Ending, RunContext, RunView};
@@ -31,7 +31,7 @@ pub fn run(arguments: &RunArguments, context: &Context) -> Result<Exit, Error> {
     let device = arguments.compute.open(config.device)?;
     let limits = Limits::new(arguments.max_time, arguments.max_steps);
     let problem = Problem::new(&config)?;
-    let record = RunRecord::new(config, problem.data.clone());
+    let record = RunRecord::new(choose(config, &problem), problem.data.clone());
     let text = record.to_json()?;
     check_start(&record)?;
     let go_on = || !interruption::asked();

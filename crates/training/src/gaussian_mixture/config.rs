@@ -71,6 +71,20 @@ impl Components {
 }
 
 impl GaussianMixtureConfig {
+    /// Sizes with all defaults.
+    pub fn of_sizes(components: Components) -> Self {
+        Self {
+            components,
+            covariance: CovarianceKind::default(),
+            shrinkage: 0.0,
+            restarts: four(),
+            iterations: two_hundred(),
+            tolerance: one_millionth(),
+            copies: four(),
+            start_from: None,
+        }
+    }
+
     /// The steps of all fits, if none ends before its last.
     pub fn most_steps(&self) -> u64 {
         (self.components.sizes().len() as u64).saturating_mul(self.restarts).saturating_mul(self.iterations)

@@ -1,11 +1,13 @@
 //! Ridges that fit points: directions, and knots where the points lie along each.
 
 use brenier_measure::linear_algebra::symmetric_eigen;
-use brenier_measure::{Points, Purpose, Stream};
+use brenier_measure::{GaussianMixture, Points, Purpose, Stream};
 use brenier_model::monge_ampere::Ridges;
 use ndarray::{Array2, Axis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::independent_components::independent_components;
 
 /// The family of a ridge sum; its coefficients are what is learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,11 +26,22 @@ pub struct RidgesConfig {
     /// The least width of a knot, in standardised coordinates.
     #[schemars(range(max = 10.0), extend("exclusiveMinimum" = 0.0))]
     pub least_width: f64,
+    /// Whether directions in which the points are independent are among them.
+    pub independent_components: bool,
+    /// Whether the differences of the means of a reference that is a mixture are among them, as many as there is room for.
+    pub component_differences: bool,
 }
 
 impl Default for RidgesConfig {
     fn default() -> Self {
-        Self { directions: None, knots: 24, floor: 0.01, least_width: 0.03 }
+        Self {
+            directions: None,
+            knots: 24,
+            floor: 0.01,
+            least_width: 0.03,
+            independent_components: false,
+            component_differences: false,
+        }
     }
 }
 
@@ -46,18 +59,25 @@ impl RidgesConfig {
             0..=8 => 4 * d,
             _ => 2 * d,
         };
+        let usual =
+            usual + if self.independent_components { d } else { 0 } + if self.component_differences { d } else { 0 };
         self.directions.unwrap_or(usual).max(d)
     }
 
     /// As many coefficients as ridges in dimension d may have.
     pub fn most_coefficients(&self, d: usize) -> usize {
-        let directions = if d == 1 { 1 } else { self.wanted(d).max(2 * d).saturating_add(if d == 2 { 4 } else { 0 }) };
+        let directions = if d == 1 { 1 } else { self.wanted(d).max(3 * d).saturating_add(if d == 2 { 4 } else { 0 }) };
         directions.saturating_mul(1 + self.knots + 2 * BEYOND.len()).saturating_add(d)
     }
 
     /// The ridges for points in standardised coordinates.
     pub fn choose(&self, points: &Points, seed: u64) -> Ridges {
-        self.along(self.directions(points, seed), points)
+        self.choose_with(points, None, seed)
+    }
+
+    /// The same for a map to a reference.
+    pub fn choose_with(&self, points: &Points, reference: Option<&GaussianMixture>, seed: u64) -> Ridges {
+        self.along(self.directions(points, reference, seed), points)
     }
 
     /// The ridges along unit vectors at hand, `[G, d]`.
@@ -91,7 +111,7 @@ impl RidgesConfig {
     }
 
     /// Unit vectors, `[G, d]`, with the axes among them.
-    fn directions(&self, points: &Points, seed: u64) -> Array2<f64> {
+    fn directions(&self, points: &Points, reference: Option<&GaussianMixture>, seed: u64) -> Array2<f64> {
         let d = points.ncols();
         let wanted = self.wanted(d);
         let mut rows: Vec<Vec<f64>> = Vec::new();
@@ -113,6 +133,24 @@ impl RidgesConfig {
         {
             for axis in vectors.columns() {
                 add(axis.to_vec());
+            }
+        }
+        if self.independent_components
+            && let Some(components) = independent_components(points, seed)
+        {
+            for component in components.rows() {
+                add(component.to_vec());
+            }
+        }
+        if let Some(reference) = reference.filter(|_| self.component_differences) {
+            let means: Vec<&[f64]> = reference.components().iter().map(|component| component.mean()).collect();
+            let pairs = (0..means.len()).flat_map(|j| (0..j).map(move |i| (i, j)));
+            for (i, j) in pairs {
+                // A vector without length is not added: how many there are.
+                if add(vec![0.0; d]) >= wanted {
+                    break;
+                }
+                add(means[i].iter().zip(means[j]).map(|(a, b)| a - b).collect());
             }
         }
         if d == 2 {

@@ -10,6 +10,7 @@
 mod box_program;
 mod choose_ridges;
 mod expectation;
+mod independent_components;
 pub mod inequality;
 mod iterates;
 pub mod logistic;

@@ -21,6 +21,8 @@ pub enum ReferenceConfig {
     /// N(0, I).
     #[default]
     StandardNormal,
+    /// Whichever fits the dimension and the number of points: N(0, I) or a fitted mixture, which the stored config names.
+    Automatic,
     /// The Gaussian with the mean and the covariance of the training points.
     FittedGaussian,
     /// A mixture of Gaussians.
@@ -42,6 +44,18 @@ pub enum ReferenceConfig {
 }
 
 impl ReferenceConfig {
+    /// Its name in a config.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::StandardNormal => "standard_normal",
+            Self::Automatic => "automatic",
+            Self::FittedGaussian => "fitted_gaussian",
+            Self::GaussianMixture { .. } => "gaussian_mixture",
+            Self::FittedMixture(_) => "fitted_mixture",
+            Self::Stack(_) => "stack",
+        }
+    }
+
     /// Whether it is fitted before the first stage, which takes time.
     pub fn is_fitted(&self) -> bool {
         matches!(self, Self::FittedMixture(_) | Self::Stack(_))
@@ -52,7 +66,7 @@ impl ReferenceConfig {
         match self {
             Self::StandardNormal | Self::FittedGaussian => true,
             Self::GaussianMixture { weights, .. } => weights.len() == 1,
-            Self::FittedMixture(_) | Self::Stack(_) => false,
+            Self::Automatic | Self::FittedMixture(_) | Self::Stack(_) => false,
         }
     }
 
@@ -86,7 +100,8 @@ impl ReferenceConfig {
             covariances: vec![covariance],
         };
         let moments = match self {
-            Self::StandardNormal => single(vec![0.0; d], Array2::eye(d)),
+            // Chosen before anything is built.
+            Self::StandardNormal | Self::Automatic => single(vec![0.0; d], Array2::eye(d)),
             Self::FittedGaussian => {
                 let mean = points.mean_axis(Axis(0)).expect("at least one point");
                 let centred = points - &mean;

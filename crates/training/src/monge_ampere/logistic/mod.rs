@@ -16,6 +16,7 @@
 //! the potential is chosen by the negative log-likelihood of held-out points.
 
 mod additive_step;
+mod choice;
 mod config;
 mod polished;
 

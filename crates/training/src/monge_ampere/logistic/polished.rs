@@ -1,7 +1,6 @@
 //! Stages of Algorithm 1, and a polish after them or in their place: one method in two phases.
 
-use std::sync::Arc;
-
+use brenier_measure::expectation_maximization::Moments;
 use brenier_measure::{GaussianMixture, Points};
 use brenier_model::TrainedSampler;
 use brenier_model::monge_ampere::{FreeRidges, LearnablePotential, MapSampler};
@@ -122,19 +121,16 @@ impl PolishedMap {
     }
 
     /// Where a polish without stages starts.
-    fn first(&self) -> Start {
-        match &self.config.potential {
+    fn first(&self, reference: &Moments) -> Result<Start, TrainingError> {
+        Ok(match &self.config.potential {
             PotentialConfig::LogSumExp(config) => Start::SemiDiscrete(*config),
-            PotentialConfig::Ridges => {
+            PotentialConfig::Ridges | PotentialConfig::Automatic => {
                 let points = self.source.first_points(self.seed, FIRST);
-                let ridges = Arc::new(self.config.ridges.choose(&points, self.seed));
-                Start::Given(LearnablePotential::Ridges(Box::new(FreeRidges::near_identity(
-                    &ridges,
-                    FIRST_HEIGHT,
-                    &points,
-                ))))
+                let ridges = self.config.ridges.choose_with(&points, Some(&reference.mixture()?), self.seed);
+                let start = FreeRidges::near_identity(&ridges, FIRST_HEIGHT, &points);
+                Start::Given(LearnablePotential::Ridges(Box::new(start)))
             }
-        }
+        })
     }
 
     /// Where one after stages starts.
@@ -163,7 +159,7 @@ impl Method for PolishedMap {
         }
         let (points, noise) = (self.source.points(self.seed, FIRST), self.source.noise());
         let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed, self.go_on)?;
-        let polish = self.polish.start(&self.first(), reference)?;
+        let polish = self.polish.start(&self.first(&reference)?, reference)?;
         Ok(PolishedState::Polish(Box::new(PolishPhase { stages: 0, stages_nll: None, polish })))
     }
 
@@ -219,12 +215,13 @@ impl Method for PolishedMap {
                 }
             }
         }
-        let (from, mut course) = (self.first(), None);
+        let PolishedState::Polish(phase) = &*state else { return Ok(()) };
+        let from = self.first(phase.polish.first_reference())?;
         while let PolishedState::Polish(phase) = state {
             if self.polish.is_done(&phase.polish) {
                 break;
             }
-            self.polish.advance(&mut phase.polish, &from, &mut course)?;
+            self.polish.advance(&mut phase.polish, &from)?;
             let said = phase.polish.said();
             if observe(state, &said)? == Flow::Stop {
                 break;

@@ -123,8 +123,22 @@ pub enum PotentialConfig {
     /// Sums of ridges, as `ridges` says; a polish moves their directions, knots and widths, too.
     #[default]
     Ridges,
+    /// Whichever fits the dimension, the number of points and the reference, with the `ridges`, the `stages` and the `polish` that go with it: the stored
+    /// config names them.
+    Automatic,
     /// Smoothed maxima of affine pieces, which semi-discrete transport starts; a polish learns them.
     LogSumExp(LogSumExpConfig),
+}
+
+impl PotentialConfig {
+    /// Its name in a config.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ridges => "ridges",
+            Self::Automatic => "automatic",
+            Self::LogSumExp(_) => "log_sum_exp",
+        }
+    }
 }
 
 /// A log-sum-exp potential.

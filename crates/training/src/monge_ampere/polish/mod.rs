@@ -20,7 +20,7 @@ mod likelihood;
 mod semi_discrete;
 mod smoothing;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use brenier_measure::expectation_maximization::{ExpectationMaximization, Moments, Observed, Stop};
 use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream};
@@ -72,6 +72,8 @@ pub struct Polish {
     /// How the mixture is refitted.
     refit_by: ExpectationMaximization,
     go_on: fn() -> bool,
+    /// The fit at hand: a stack or a transport plan takes its time.
+    course: Mutex<Option<Course>>,
 }
 
 /// How far a polish has come.
@@ -137,7 +139,7 @@ struct Fit {
 }
 
 /// What is at hand between the updates of one fit.
-pub struct Course {
+struct Course {
     fold: u64,
     fit: Fit,
     /// The references of all parts.
@@ -159,6 +161,11 @@ impl PolishState {
             && references.clone().all(|moments| moments.mixture().is_ok())
             && self.starts.ncols() == d
             && self.starts.nrows() > 0
+    }
+
+    /// The reference of the first update.
+    pub fn first_reference(&self) -> &Moments {
+        &self.first_reference
     }
 
     /// The updates that are done.
@@ -230,7 +237,7 @@ impl Polish {
             Source::Rows { points, .. } if (points.nrows() as u64) < 2 * config.folds => {
                 Err(TrainingError::TooFewForFolds { points: points.nrows(), folds: config.folds })
             }
-            _ => Ok(Self { config, source, held_out, seed, refit_by, go_on }),
+            _ => Ok(Self { config, source, held_out, seed, refit_by, go_on, course: Mutex::default() }),
         }
     }
 
@@ -277,6 +284,8 @@ impl Polish {
         };
         self.fit_parts(&mut state, &fit)?;
         self.judge(&mut state, &fit)?;
+        let laws = self.laws(&state)?;
+        *self.course.lock().expect("no panic while it is held") = Some(Course { fold: 0, fit, laws });
         Ok(state)
     }
 
@@ -285,24 +294,22 @@ impl Polish {
     /// # Errors
     ///
     /// Losses that are no numbers; what a refit or a stack refuses.
-    pub fn advance(
-        &self,
-        state: &mut PolishState,
-        from: &Start,
-        course: &mut Option<Course>,
-    ) -> Result<(), TrainingError> {
-        let course = match course {
+    pub fn advance(&self, state: &mut PolishState, from: &Start) -> Result<(), TrainingError> {
+        let mut course = self.course.lock().expect("no panic while it is held");
+        let course = match &mut *course {
             Some(course) if course.fold == state.fold => course,
-            _ => course.insert(self.course(state, from)?),
+            course => course.insert(self.begin(state, from)?),
         };
-        self.update(state, course)?;
+        // As one task of the pool: to hand it every tile from outside costs more than a small batch.
+        rayon::scope(|_| self.update(state, course))?;
         if self.ends_fit(state) {
             self.finish(state)?;
         }
         Ok(())
     }
 
-    fn course(&self, state: &mut PolishState, from: &Start) -> Result<Course, TrainingError> {
+    /// A fit from its first update, or from where the state is.
+    fn begin(&self, state: &mut PolishState, from: &Start) -> Result<Course, TrainingError> {
         let (fit, potential) = self.fit(state.fold, from, &state.first_reference.mixture()?)?;
         if state.update == 0 && state.fold > 0 {
             (state.descent, state.potential) = (Descent::new(potential.parameters()), potential);
@@ -392,7 +399,9 @@ impl Polish {
     fn judge(&self, state: &mut PolishState, fit: &Fit) -> Result<(), TrainingError> {
         let average = state.potential.with_parameters(&state.descent.average);
         let nll = self.trimmed(self.law(&state.reference)?.negative_log_likelihood(&average, &fit.held_out));
-        if nll.is_finite() && state.best.as_ref().is_none_or(|best| nll < best.nll) {
+        let is_better = state.best.as_ref().is_none_or(|best| nll < best.nll);
+        // Endless draws are not memorised, and few held-out points know less of the moment to stop.
+        if nll.is_finite() && (is_better || matches!(self.config.smoothing, Smoothing::Stack(_))) {
             let (parameters, reference) = (state.descent.average.clone(), state.reference.clone());
             state.best = Some(Candidate { nll, parameters, reference });
             state.since_best = 0;

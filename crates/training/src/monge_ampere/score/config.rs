@@ -259,7 +259,7 @@ impl Default for PerceptronConfig {
 
 /// Ridges for what varies slowly.
 pub(super) fn few_knots() -> RidgesConfig {
-    RidgesConfig { directions: None, knots: 6, floor: 0.05, least_width: 0.3 }
+    RidgesConfig { knots: 6, floor: 0.05, least_width: 0.3, ..RidgesConfig::default() }
 }
 
 /// Which way a stage moves the points x = ∇ψ(y), with `h = log ρ + f`.

@@ -183,7 +183,7 @@ mod tests {
 
     /// No ridges: the score of a Gaussian is affine.
     fn affine() -> RidgesConfig {
-        RidgesConfig { directions: Some(1), knots: 1, floor: 0.1, least_width: 10.0 }
+        RidgesConfig { directions: Some(1), knots: 1, floor: 0.1, least_width: 10.0, ..RidgesConfig::default() }
     }
 
     /// The mean over repetitions of `E_x (ξ̂ - ξ)·w(x)` for fixed fields w, with its standard error.

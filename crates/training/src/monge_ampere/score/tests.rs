@@ -330,7 +330,8 @@ fn choices_that_do_not_go_together_are_refused() {
 fn with_an_estimated_score_the_flow_ends_where_the_exact_one_does() {
     let rows = vec![vec![1.3, 0.4], vec![0.4, 0.7]];
     let target = Arc::new(Gaussian::new(vec![0.6, -0.3], rows).unwrap());
-    let features = RidgesConfig { directions: Some(1), knots: 1, floor: 0.1, least_width: 10.0 };
+    let features =
+        RidgesConfig { directions: Some(1), knots: 1, floor: 0.1, least_width: 10.0, ..RidgesConfig::default() };
     for score in
         [ScoreConfig::Sliced { probes: 4, features }, ScoreConfig::Denoising { sigmas: vec![0.2, 0.4], features }]
     {
