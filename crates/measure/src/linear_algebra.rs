@@ -346,6 +346,11 @@ impl Cholesky {
         Self::of(matrix.as_standard_layout().as_slice().expect("in standard layout"), matrix.nrows())
     }
 
+    /// L, `[d, d]` row by row, lower triangular.
+    pub fn factor(&self) -> &[f64] {
+        &self.factor
+    }
+
     /// `log det A`.
     pub fn log_det(&self) -> f64 {
         2.0 * (0..self.dim).map(|i| self.factor[i * self.dim + i].ln()).sum::<f64>()

@@ -61,6 +61,16 @@ pub enum TrainingError {
         /// Which, from 0.
         column: usize,
     },
+    /// Fisher scoring in too many dimensions.
+    #[error(
+        "Fisher scoring takes matrices whose cost grows with the square of the dimension, at most {most}; the points have {found}: take `polish.by: \"adam\"`"
+    )]
+    FisherDimension {
+        /// The dimension of the points.
+        found: usize,
+        /// The largest that is taken.
+        most: usize,
+    },
     /// A stack without parts, or of a single point.
     #[error("a stack needs two points and one part; give it `mixtures`, `kernels` or `local`")]
     EmptyStack,

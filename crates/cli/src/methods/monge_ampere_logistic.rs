@@ -3,7 +3,7 @@
 use brenier_measure::GaussianMixture;
 use brenier_model::{Activation, TrainedSampler};
 use brenier_training::monge_ampere::logistic::{Coordinates, MongeAmpereState, PolishedMap, PolishedState, Step};
-use brenier_training::monge_ampere::polish::{PolishConfig, PotentialConfig, Smoothing};
+use brenier_training::monge_ampere::polish::{Descender, PolishConfig, PotentialConfig, Smoothing};
 use brenier_training::monge_ampere::reference::ReferenceConfig;
 use brenier_training::monge_ampere::residual::{DiscriminatorConfig, MongeAmpereResidual, ResidualState};
 use brenier_training::monge_ampere::{Expectations, Iterate};
@@ -74,6 +74,12 @@ fn check_polish(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str,
         report(
             "stages",
             "a log-sum-exp potential starts where stages would end, at semi-discrete transport; set `stages` to 0",
+        );
+    }
+    if polish.by == Descender::Fisher && matches!(config.potential, PotentialConfig::LogSumExp(_)) {
+        report(
+            "polish.by",
+            "Fisher scoring is for potentials that are linear in their coefficients, `ridges`; take `adam`",
         );
     }
     let may_be_fitted = matches!(config.reference, ReferenceConfig::FittedMixture(_) | ReferenceConfig::Automatic);

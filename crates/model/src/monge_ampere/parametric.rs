@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::free_ridges::FreeRidges;
+use super::linear_ridges::LinearRidges;
 use super::log_sum_exp::LogSumExp;
 use super::potential::ConvexPotential;
 
@@ -88,7 +89,7 @@ pub fn mean_loss(potential: &impl ParametricPotential, x: &Points, loss: Loss) -
     (sum / n, gradient)
 }
 
-/// A potential of either family.
+/// A potential of any family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LearnablePotential {
@@ -96,6 +97,8 @@ pub enum LearnablePotential {
     LogSumExp(LogSumExp),
     /// Ridges in directions that are learnt.
     Ridges(Box<FreeRidges>),
+    /// Ridges that stay where they are.
+    LinearRidges(LinearRidges),
 }
 
 impl LearnablePotential {
@@ -104,6 +107,8 @@ impl LearnablePotential {
         match self {
             Self::LogSumExp(potential) => potential.is_consistent(),
             Self::Ridges(potential) => potential.is_consistent(),
+            // Checked where it was read.
+            Self::LinearRidges(_) => true,
         }
     }
 }
@@ -113,6 +118,7 @@ impl ParametricPotential for LearnablePotential {
         match self {
             Self::LogSumExp(potential) => ParametricPotential::dim(potential),
             Self::Ridges(potential) => ParametricPotential::dim(potential.as_ref()),
+            Self::LinearRidges(potential) => ParametricPotential::dim(potential),
         }
     }
 
@@ -120,6 +126,7 @@ impl ParametricPotential for LearnablePotential {
         match self {
             Self::LogSumExp(potential) => potential.parameters(),
             Self::Ridges(potential) => potential.parameters(),
+            Self::LinearRidges(potential) => potential.parameters(),
         }
     }
 
@@ -127,6 +134,7 @@ impl ParametricPotential for LearnablePotential {
         match self {
             Self::LogSumExp(potential) => potential.paces(),
             Self::Ridges(potential) => potential.paces(),
+            Self::LinearRidges(potential) => potential.paces(),
         }
     }
 
@@ -134,6 +142,7 @@ impl ParametricPotential for LearnablePotential {
         match self {
             Self::LogSumExp(potential) => Self::LogSumExp(potential.with_parameters(parameters)),
             Self::Ridges(potential) => Self::Ridges(Box::new(potential.with_parameters(parameters))),
+            Self::LinearRidges(potential) => Self::LinearRidges(potential.with_parameters(parameters)),
         }
     }
 
@@ -141,6 +150,7 @@ impl ParametricPotential for LearnablePotential {
         match self {
             Self::LogSumExp(potential) => potential.values(x),
             Self::Ridges(potential) => potential.values(x),
+            Self::LinearRidges(potential) => potential.values(x),
         }
     }
 
@@ -148,6 +158,7 @@ impl ParametricPotential for LearnablePotential {
         match self {
             Self::LogSumExp(potential) => potential.derivatives(x),
             Self::Ridges(potential) => potential.derivatives(x),
+            Self::LinearRidges(potential) => potential.derivatives(x),
         }
     }
 
@@ -155,6 +166,7 @@ impl ParametricPotential for LearnablePotential {
         match self {
             Self::LogSumExp(potential) => potential.pull(x, loss),
             Self::Ridges(potential) => potential.pull(x, loss),
+            Self::LinearRidges(potential) => potential.pull(x, loss),
         }
     }
 
@@ -162,20 +174,26 @@ impl ParametricPotential for LearnablePotential {
     ///
     /// With potentials of different families.
     fn mean(potentials: &[Self]) -> Self {
+        /// All of one family.
+        fn all<T>(potentials: &[LearnablePotential], of: impl Fn(&LearnablePotential) -> Option<T>) -> Vec<T> {
+            potentials.iter().map(|potential| of(potential).expect("potentials of one family")).collect()
+        }
         match &potentials[0] {
-            Self::LogSumExp(_) => {
-                let of = |potential: &Self| match potential {
-                    Self::LogSumExp(potential) => potential.clone(),
-                    Self::Ridges(_) => panic!("potentials of one family"),
-                };
-                Self::LogSumExp(LogSumExp::mean(&potentials.iter().map(of).collect::<Vec<_>>()))
-            }
+            Self::LogSumExp(_) => Self::LogSumExp(LogSumExp::mean(&all(potentials, |potential| match potential {
+                Self::LogSumExp(potential) => Some(potential.clone()),
+                _ => None,
+            }))),
             Self::Ridges(_) => {
-                let of = |potential: &Self| match potential {
-                    Self::Ridges(potential) => potential.as_ref().clone(),
-                    Self::LogSumExp(_) => panic!("potentials of one family"),
-                };
-                Self::Ridges(Box::new(FreeRidges::mean(&potentials.iter().map(of).collect::<Vec<_>>())))
+                Self::Ridges(Box::new(FreeRidges::mean(&all(potentials, |potential| match potential {
+                    Self::Ridges(potential) => Some(potential.as_ref().clone()),
+                    _ => None,
+                }))))
+            }
+            Self::LinearRidges(_) => {
+                Self::LinearRidges(LinearRidges::mean(&all(potentials, |potential| match potential {
+                    Self::LinearRidges(potential) => Some(potential.clone()),
+                    _ => None,
+                })))
             }
         }
     }

@@ -255,7 +255,8 @@ impl RidgeSum {
         tiles.par_iter().map(f).collect()
     }
 
-    fn value_at(&self, x: &Points) -> Vec<f64> {
+    /// φ of a tile, `[n]`.
+    pub(super) fn value_at(&self, x: &Points) -> Vec<f64> {
         let (slopes, curvatures, heights) = self.parts();
         let projections = self.ridges.projections(x);
         let square = |row: ndarray::ArrayView1<f64>| 0.5 * self.ridges.floor * row.dot(&row);

@@ -1,9 +1,11 @@
 //! Stages of Algorithm 1, and a polish after them or in their place: one method in two phases.
 
+use std::sync::Arc;
+
 use brenier_measure::expectation_maximization::Moments;
 use brenier_measure::{GaussianMixture, Points};
 use brenier_model::TrainedSampler;
-use brenier_model::monge_ampere::{FreeRidges, LearnablePotential, MapSampler};
+use brenier_model::monge_ampere::{FreeRidges, LearnablePotential, MapSampler, RidgeSum};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -13,7 +15,7 @@ use super::{
 use crate::error::TrainingError;
 use crate::fit::Flow;
 use crate::method::{Files, Method, Observe, Scalars};
-use crate::monge_ampere::polish::{Polish, PolishConfig, PolishState, PotentialConfig, Start};
+use crate::monge_ampere::polish::{Descender, Polish, PolishConfig, PolishState, PotentialConfig, Start};
 use crate::source::Source;
 
 /// The file of a checkpoint in the second phase.
@@ -127,8 +129,17 @@ impl PolishedMap {
             PotentialConfig::Ridges | PotentialConfig::Automatic => {
                 let points = self.source.first_points(self.seed, FIRST);
                 let ridges = self.config.ridges.choose_with(&points, Some(&reference.mixture()?), self.seed);
-                let start = FreeRidges::near_identity(&ridges, FIRST_HEIGHT, &points);
-                Start::Given(LearnablePotential::Ridges(Box::new(start)))
+                Start::Given(match self.polish.by() {
+                    Descender::Adam => {
+                        let start = FreeRidges::near_identity(&ridges, FIRST_HEIGHT, &points);
+                        LearnablePotential::Ridges(Box::new(start))
+                    }
+                    Descender::Fisher => {
+                        let identity = ridges.identity();
+                        let start = RidgeSum::new(Arc::new(ridges), identity).expect("curvatures of the identity");
+                        LearnablePotential::LinearRidges(start.into())
+                    }
+                })
             }
         })
     }
@@ -136,7 +147,10 @@ impl PolishedMap {
     /// Where one after stages starts.
     fn after(&self, state: &MongeAmpereState) -> Result<PolishPhase, TrainingError> {
         let (reference, potential) = state.reference_and_potential(self.config.iterate);
-        let start = Start::Given(LearnablePotential::Ridges(Box::new(FreeRidges::from(&potential))));
+        let start = Start::Given(match self.polish.by() {
+            Descender::Adam => LearnablePotential::Ridges(Box::new(FreeRidges::from(&potential))),
+            Descender::Fisher => LearnablePotential::LinearRidges(potential.into()),
+        });
         let nll = state.iterates.nll(self.config.iterate);
         Ok(PolishPhase {
             stages: state.step,

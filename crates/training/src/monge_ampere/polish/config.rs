@@ -9,7 +9,9 @@ use crate::monge_ampere::stack::StackConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolishConfig {
-    /// The number of updates by Adam of one fit, at most.
+    /// How the likelihood is descended.
+    pub by: Descender,
+    /// The number of updates of one fit, at most.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub steps: u64,
     /// Points in one update.
@@ -46,6 +48,7 @@ pub struct PolishConfig {
 impl Default for PolishConfig {
     fn default() -> Self {
         Self {
+            by: Descender::default(),
             steps: 4000,
             batch: 512,
             rate: 3e-3,
@@ -66,6 +69,18 @@ impl PolishConfig {
     pub fn most_steps(&self) -> u64 {
         self.folds.saturating_mul(self.steps)
     }
+}
+
+/// How a likelihood is descended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Descender {
+    /// Adam on all parameters.
+    #[default]
+    Adam,
+    /// Fisher scoring on the coefficients of ridges that stay where they are, in at most eight dimensions: some tens of `steps` of some thousand points
+    /// each.
+    Fisher,
 }
 
 /// What a potential is fitted to: few points are memorised, and noise of the right shape keeps them from it.

@@ -47,11 +47,7 @@ impl ReferenceLaw {
     pub fn log_density_and_pull(&self, y: &Points) -> (Vec<f64>, Points) {
         let (n, d) = y.dim();
         let columns: Vec<f64> = y.t().iter().copied().collect();
-        let mut terms = vec![0.0; self.components.len() * n];
-        let mut whitened = vec![0.0; d * n];
-        for (component, terms) in self.components.iter().zip(terms.chunks_mut(n)) {
-            Arch::new().dispatch(Term { component, columns: &columns, whitened: &mut whitened, terms });
-        }
+        let (mut terms, mut whitened) = (self.terms(y), vec![0.0; d * n]);
         let mut values = vec![f64::NEG_INFINITY; n];
         let mut pulls = vec![0.0; d * n];
         Arch::new().dispatch(Shares { terms: &mut terms, values: &mut values });
@@ -76,6 +72,34 @@ impl ReferenceLaw {
         let tiles = tiles(y);
         let parts: Vec<Vec<f64>> = tiles.par_iter().map(|tile| self.log_density_and_pull(tile).0).collect();
         parts.concat()
+    }
+
+    /// `Σ r Σ⁻¹` over the components that are responsible for points y, one matrix a row, `[n, d·d]`.
+    pub fn mean_precisions(&self, y: &Points) -> Points {
+        let (n, d) = y.dim();
+        let mut terms = self.terms(y);
+        let mut values = vec![f64::NEG_INFINITY; n];
+        Arch::new().dispatch(Shares { terms: &mut terms, values: &mut values });
+        let mut mean = Points::zeros((n, d * d));
+        for (component, shares) in self.components.iter().zip(terms.chunks(n)) {
+            let precision = component.factor.t().dot(&component.factor);
+            for (&share, mut row) in shares.iter().zip(mean.rows_mut()) {
+                row.iter_mut().zip(&precision).for_each(|(mean, entry)| *mean += share * entry);
+            }
+        }
+        mean
+    }
+
+    /// `log p N(y; m, Σ)` of all components, `[K, n]`.
+    fn terms(&self, y: &Points) -> Vec<f64> {
+        let (n, d) = y.dim();
+        let columns: Vec<f64> = y.t().iter().copied().collect();
+        let mut terms = vec![0.0; self.components.len() * n];
+        let mut whitened = vec![0.0; d * n];
+        for (component, terms) in self.components.iter().zip(terms.chunks_mut(n)) {
+            Arch::new().dispatch(Term { component, columns: &columns, whitened: &mut whitened, terms });
+        }
+        terms
     }
 
     /// `-log ρ(x)`, `[n]`, of the map ∇φ to this reference.

@@ -16,27 +16,29 @@
 
 mod config;
 mod descent;
+mod fisher;
 mod likelihood;
+mod refit;
 mod semi_discrete;
 mod smoothing;
 
 use std::sync::{Arc, Mutex};
 
-use brenier_measure::expectation_maximization::{ExpectationMaximization, Moments, Observed, Stop};
+use brenier_measure::expectation_maximization::{ExpectationMaximization, Moments, Stop};
 use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream};
 use brenier_model::monge_ampere::{
-    BrenierMap, ConvexPotential, Inversion, LearnablePotential, MapSampler, ParametricPotential, QuadraticPotential,
-    conjugate,
+    BrenierMap, Inversion, LearnablePotential, MapSampler, ParametricPotential, QuadraticPotential,
 };
 use ndarray::{Axis, concatenate};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-pub use self::config::{LogSumExpConfig, PolishConfig, PotentialConfig, RefitConfig, Smoothing};
+pub use self::config::{Descender, LogSumExpConfig, PolishConfig, PotentialConfig, RefitConfig, Smoothing};
 pub use self::likelihood::ReferenceLaw;
 pub use self::smoothing::LocalGaussians;
 
 use self::descent::Descent;
+use self::refit::NoisyParts;
 use self::smoothing::LocalNoise;
 use crate::error::TrainingError;
 use crate::learning_rate::LearningRate;
@@ -232,13 +234,22 @@ impl Polish {
         let takes_rows = config.folds > 1
             || config.refit.is_some()
             || matches!(config.smoothing, Smoothing::LocalCovariance { .. } | Smoothing::Stack(_));
+        let d = source.dim();
         match &source {
+            _ if config.by == Descender::Fisher && d > fisher::MOST_DIMENSIONS => {
+                Err(TrainingError::FisherDimension { found: d, most: fisher::MOST_DIMENSIONS })
+            }
             Source::Fresh { .. } if takes_rows => Err(TrainingError::PolishTakesRows),
             Source::Rows { points, .. } if (points.nrows() as u64) < 2 * config.folds => {
                 Err(TrainingError::TooFewForFolds { points: points.nrows(), folds: config.folds })
             }
             _ => Ok(Self { config, source, held_out, seed, refit_by, go_on, course: Mutex::default() }),
         }
+    }
+
+    /// How the likelihood is descended.
+    pub fn by(&self) -> Descender {
+        self.config.by
     }
 
     /// The number of updates, if no fit ends before its last.
@@ -360,15 +371,28 @@ impl Polish {
             0..self.config.batch as u64,
         );
         let potential = state.potential.with_parameters(&state.descent.parameters);
-        let (loss, gradient) = laws[part].descend(&potential, &x);
         let rate = fit.rate.at(state.update, self.config.steps);
-        if loss.is_finite() && gradient.iter().all(|g| g.is_finite()) {
+        let (loss, gradient) = match &potential {
+            LearnablePotential::LinearRidges(ridges) if self.config.by == Descender::Fisher => {
+                let (loss, theta) = fisher::step(ridges, &laws[part], &x);
+                // A batch that no step of any length makes more likely leaves θ where it is.
+                state.descent.parameters = theta.unwrap_or_else(|| potential.parameters());
+                state.descent.follow(self.config.ema);
+                (loss, None)
+            }
+            _ => {
+                let (loss, gradient) = laws[part].descend(&potential, &x);
+                (loss, Some(gradient))
+            }
+        };
+        if loss.is_finite() && gradient.iter().flatten().all(|g| g.is_finite()) {
             state.refused = 0;
             state.losses = (state.losses.0 + loss, state.losses.1 + 1);
-            state
-                .descent
-                .update(gradient, rate, &fit.paces, |parameters| potential.with_parameters(parameters).parameters());
-            state.descent.follow(self.config.ema);
+            if let Some(gradient) = gradient {
+                let settle = |parameters: &[f64]| potential.with_parameters(parameters).parameters();
+                state.descent.update(gradient, rate, &fit.paces, settle);
+                state.descent.follow(self.config.ema);
+            }
         } else {
             state.refused += 1;
             if state.refused >= MOST_REFUSED {
@@ -542,38 +566,32 @@ impl Polish {
         })
     }
 
-    /// Images of the points under the average at hand.
-    fn images(&self, state: &PolishState, rows: &Points) -> Points {
-        let potential = state.potential.with_parameters(&state.descent.average);
-        let x = self.source.noise().added_in(state.step, self.seed, rows.clone());
-        conjugate::gradient(&potential as &dyn ConvexPotential, &x)
-    }
-
     /// The mixtures of all parts before the first update: each fitted to the points of the others.
     fn fit_parts(&self, state: &mut PolishState, fit: &Fit) -> Result<(), TrainingError> {
         state.parts.clear();
         if fit.parts.len() < 2 {
             return Ok(());
         }
-        let parts: Vec<Points> =
-            fit.parts.iter().map(|part| self.source.noise().added_in(0, self.seed, part.clone())).collect();
-        for part in 0..parts.len() {
+        let points = NoisyParts::new(&fit.parts, &self.source.noise(), self.seed, 0);
+        for part in 0..fit.parts.len() {
             if !(self.go_on)() {
                 return Err(TrainingError::Interrupted);
             }
-            state.parts.push(self.refit_by.fit(&all_but(&parts, part)?, state.reference.clone(), FIRST_FIT)?.0);
+            let observed = points.observed(Some(part))?;
+            state.parts.push(self.refit_by.fit(&observed, state.reference.clone(), FIRST_FIT)?.0);
         }
         Ok(())
     }
 
     /// All mixtures, from where they are, to the images of the points.
     fn refit(&self, state: &mut PolishState, fit: &Fit, refit: &RefitConfig) -> Result<(), TrainingError> {
-        let images: Vec<Points> = fit.parts.iter().map(|part| self.images(state, part)).collect();
+        let potential = state.potential.with_parameters(&state.descent.average);
+        let points = NoisyParts::new(&fit.parts, &self.source.noise(), self.seed, state.step);
+        let images = points.images(&potential);
         let stop = Stop { iterations: refit.iterations, tolerance: 0.0 };
-        let all = Observed::new(&joined(&images), None, None)?;
-        state.reference = self.refit_by.fit(&all, state.reference.clone(), stop)?.0;
+        state.reference = self.refit_by.fit(&images.observed(None)?, state.reference.clone(), stop)?.0;
         for (part, moments) in state.parts.iter_mut().enumerate() {
-            *moments = self.refit_by.fit(&all_but(&images, part)?, moments.clone(), stop)?.0;
+            *moments = self.refit_by.fit(&images.observed(Some(part))?, moments.clone(), stop)?.0;
         }
         Ok(())
     }
@@ -594,17 +612,6 @@ impl Sample for Blurred {
         self.inner.draw(words, point);
         point.iter_mut().for_each(|p| *p += self.sd * words.normal());
     }
-}
-
-fn joined(parts: &[Points]) -> Points {
-    let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
-    concatenate(Axis(0), &views).expect("one width")
-}
-
-fn all_but(parts: &[Points], part: usize) -> Result<Observed, TrainingError> {
-    let others: Vec<Points> =
-        parts.iter().enumerate().filter(|(other, _)| *other != part).map(|(_, points)| points.clone()).collect();
-    Ok(Observed::new(&joined(&others), None, None)?)
 }
 
 /// Every fourth point, three times as far from the mean.
