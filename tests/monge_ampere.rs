@@ -20,6 +20,66 @@ fn a_map_that_is_killed_and_stopped_ends_with_the_same_bits() {
 }
 
 #[test]
+fn a_polish_that_is_killed_and_stopped_ends_with_the_same_bits() {
+    let polished = "monge_ampere_polish.json";
+    let marks = [Mark::File("config.json"), Mark::Line(3), Mark::Checkpoint(20), Mark::Line(45)];
+    Workplace::new().survives_kills_and_stops(polished, &[], &marks, "23");
+    let pieces = "monge_ampere_log_sum_exp.json";
+    Workplace::new().survives_kills_and_stops(pieces, &[], &[Mark::Line(5), Mark::Checkpoint(50)], "17");
+}
+
+#[test]
+fn a_polished_map_says_what_it_is_worth() {
+    let place = Workplace::new();
+    place
+        .smoke("monge_ampere_polish.json", "run", &[])
+        .succeeds()
+        .says("4 stages are done")
+        .says("negative log-likelihood");
+    let run = place.run("run");
+    let (kl, error) = metric(&run, "kl_forward");
+    // Six Gaussians on two moons leave .1 to .2 nats.
+    assert!(error < 0.05 && (0.0..0.4).contains(&kl), "{kl} ± {error}");
+    assert_eq!(metric(&run, "density_valid").0, 1.0);
+    assert!(metric(&run, "optimality_gap").0.abs() < 1e-3);
+    let lines = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(lines.lines().rev().nth(1).unwrap()).unwrap();
+    let nll = |name: &str| last[name].as_f64().unwrap_or_else(|| panic!("no {name} in {last}"));
+    assert!(nll("held_out_nll_polish") < nll("held_out_nll_reference") + 0.5);
+    let (samples, reference, back) = (place.path("s.csv"), place.path("y.csv"), place.path("x.csv"));
+    place.train(&["sample", text(&run), "--count", "300", "--out", text(&samples), "-q"]).succeeds();
+    let there = ["transport", text(&run), "--in", text(&samples), "--out", text(&reference), "--inverse", "-q"];
+    place.train(&there).succeeds();
+    place.train(&["transport", text(&run), "--in", text(&reference), "--out", text(&back), "-q"]).succeeds();
+    let (x, again) = (numbers(&samples), numbers(&back));
+    assert!(x.iter().flatten().zip(again.iter().flatten()).all(|(a, b)| (a - b).abs() < 1e-4));
+}
+
+#[test]
+fn what_is_left_to_the_data_is_in_the_stored_config() {
+    let place = Workplace::new();
+    let config = place.write(
+        "automatic.json",
+        r#"{"name": "a", "seed": 0, "target": {"drawn": {"target": {"ring": {}}, "points": 300, "seed": 1}},
+            "method": {"monge_ampere_logistic": {"potential": "automatic", "reference": "automatic"}},
+            "evaluation": {"count": 200}, "output": {"checkpoint_every": 100000, "figures": false}}"#,
+    );
+    let run = place.run("run");
+    let stopped = ["run", text(&config), "--run-dir", text(&run), "--max-steps", "20"];
+    place.train(&stopped).fails(75).says("potential log_sum_exp for 270 points in dimension 2");
+    let stored: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(run.join("config.json")).unwrap()).unwrap();
+    let method = &stored["config"]["method"]["monge_ampere_logistic"];
+    assert_eq!(method["reference"], "standard_normal");
+    assert_eq!(method["potential"]["log_sum_exp"]["pieces"], 128);
+    assert!(method["polish"]["smoothing"]["stack"].is_object());
+    // The same config goes on with the same run.
+    place.train(&["run", text(&config), "--run-dir", text(&run), "--resume", "--max-steps", "20"]).fails(75);
+    let given = ["check", text(&config), "--set", r#"method.monge_ampere_logistic.polish={"steps": 5}"#];
+    place.train(&given).fails(2).says("is chosen with the potential");
+}
+
+#[test]
 fn every_verb_takes_a_map() {
     let place = Workplace::new();
     place.smoke(CONFIG, "run", &["-q"]).succeeds();
@@ -247,4 +307,30 @@ fn choices_of_the_two_forms_that_do_not_go_together_are_refused() {
     check(&composed, &["rebase.every=5"]).says("rebase.every");
     check(&composed, &["step=newton"]).says("take `logistic`");
     check(&composed, &[r#"discriminator={"mlp":{}}"#]).says("a perceptron is learnt from `samples`");
+}
+
+#[test]
+fn choices_of_a_polish_that_do_not_go_together_are_refused() {
+    let place = Workplace::new();
+    let check = |config: &str, sets: &[&str]| {
+        let config = smoke(config);
+        let mut arguments = vec!["check", text(&config)];
+        let sets: Vec<String> = sets.iter().map(|set| format!("method.monge_ampere_logistic.{set}")).collect();
+        sets.iter().for_each(|set| arguments.extend(["--set", set]));
+        place.train(&arguments).fails(2)
+    };
+    let (pieces, ridges) = ("monge_ampere_log_sum_exp.json", "monge_ampere_polish.json");
+    check(pieces, &["polish=null"]).says("learnt by the polish");
+    check(pieces, &["stages=3"]).says("semi-discrete transport");
+    check(pieces, &["polish.by=fisher"]).says("linear in their coefficients");
+    check(pieces, &["polish.folds=2"]).says("folds of its own");
+    check(pieces, &[r#"polish.refit={}"#]).says("a `fitted_mixture` is refitted");
+    check(pieces, &[r#"polish.smoothing={"stack":{"mixtures":[],"kernels":[],"local":[]}}"#]).says("one part");
+    check(ridges, &["coordinates=primal", "step=logistic"]).says("leave it out");
+    check(ridges, &["polish.folds=2"]).says("the mean of potentials");
+    check(ridges, &["reference=standard_normal", "polish.refit=null", "polish.folds=2"]).says("stages have seen");
+    check(CONFIG, &["stages=0"]).says("at least one stage");
+    let fresh = ["target={\"ring\":{}}"];
+    let config = smoke(ridges);
+    place.train(&["check", text(&config), "--set", fresh[0]]).fails(2);
 }

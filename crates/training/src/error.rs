@@ -71,6 +71,16 @@ pub enum TrainingError {
         /// The largest that is taken.
         most: usize,
     },
+    /// A polish in too many dimensions.
+    #[error(
+        "a polish forms a matrix of {found} × {found} at every point, and at most {most} dimensions are taken; leave `polish` out, with `potential` as `ridges`"
+    )]
+    PolishDimension {
+        /// The dimension of the points.
+        found: usize,
+        /// The largest that is taken.
+        most: usize,
+    },
     /// A stack without parts, or of a single point.
     #[error("a stack needs two points and one part; give it `mixtures`, `kernels` or `local`")]
     EmptyStack,

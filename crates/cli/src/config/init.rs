@@ -96,7 +96,8 @@ pub fn init(path: &Path, method: InitMethod, header: Option<bool>) -> Result<Str
                 potential: PotentialConfig::Automatic,
                 ..MongeAmpereLogisticConfig::default()
             };
-            let (config, reasons) = config.chosen(dim, Some(rows)).expect("both are to be chosen");
+            let train = dataset.split.split(rows, 0).map_or(rows, |split| split.train.len());
+            let (config, reasons) = config.chosen(dim, Some(train), false).expect("both are to be chosen");
             for reason in reasons {
                 info!("{reason}");
             }

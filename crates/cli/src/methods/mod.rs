@@ -40,7 +40,7 @@ pub fn wiring(method: &MethodConfig) -> &dyn Wiring {
 
 /// A config whose method leaves nothing to the data; why so is told.
 pub fn choose(mut config: Config, problem: &Problem) -> Config {
-    if let Some((method, reasons)) = wiring(&config.method).choose(problem) {
+    if let Some((method, reasons)) = wiring(&config.method).choose(&config, problem) {
         for reason in reasons {
             info!("{reason}");
         }

@@ -1,6 +1,6 @@
 //! Algorithm 1 of the parabolic Monge-Ampère equation: from its section of a config to a method, and from a checkpoint to a map.
 
-use brenier_measure::GaussianMixture;
+use brenier_measure::{GaussianMixture, TargetConfig};
 use brenier_model::{Activation, TrainedSampler};
 use brenier_training::monge_ampere::logistic::{Coordinates, MongeAmpereState, PolishedMap, PolishedState, Step};
 use brenier_training::monge_ampere::polish::{Descender, PolishConfig, PotentialConfig, Smoothing};
@@ -8,7 +8,7 @@ use brenier_training::monge_ampere::reference::ReferenceConfig;
 use brenier_training::monge_ampere::residual::{DiscriminatorConfig, MongeAmpereResidual, ResidualState};
 use brenier_training::monge_ampere::{Expectations, Iterate};
 use brenier_training::run_directory::LockedRunDirectory;
-use brenier_training::{Files, MongeAmpereLogistic, MongeAmpereLogisticConfig, Source, TrainingError};
+use brenier_training::{Files, MongeAmpereLogistic, MongeAmpereLogisticConfig, TrainingError};
 use burn::tensor::Device;
 use serde_json::{Value, json};
 use tracing::warn;
@@ -44,14 +44,28 @@ fn polished(config: &MongeAmpereLogisticConfig, polish: &PolishConfig, run: &Run
     Ok(method.with_law(law(run)?))
 }
 
+/// Whether the rows of the data count differently.
+fn is_weighted(config: &Config) -> bool {
+    matches!(&config.target, TargetConfig::Dataset(dataset) if dataset.weight.is_some())
+}
+
 /// What a polish does not go with, by key.
-fn check_polish(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str, &str)) {
+fn check_polish(config: &MongeAmpereLogisticConfig, is_weighted: bool, report: &mut dyn FnMut(&str, &str)) {
+    let usual = MongeAmpereLogisticConfig::default();
+    let is_plain = config.potential == PotentialConfig::Ridges && config.polish.is_none();
+    if !config.is_additive() && !is_plain {
+        let key = if config.potential == PotentialConfig::Ridges { "polish" } else { "potential" };
+        report(key, "is for dual coordinates with the discriminator `features`; leave it out");
+        return;
+    }
     if config.potential == PotentialConfig::Automatic {
-        if !config.is_additive() {
-            report(
-                "potential",
-                "`automatic` is for potentials in dual coordinates with the discriminator `features`; leave it out",
-            );
+        let given = [
+            ("polish", config.polish.is_some()),
+            ("stages", config.stages != usual.stages),
+            ("ridges", config.ridges != usual.ridges),
+        ];
+        for (key, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+            report(key, "is chosen with the potential; leave it out, or name the potential");
         }
         return;
     }
@@ -62,14 +76,13 @@ fn check_polish(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str,
                 "a log-sum-exp potential is learnt by the polish; give it a section, `{}` for all defaults",
             );
         } else if config.stages == 0 {
-            report("stages", "without stages there must be a `polish`; `{}` has all defaults");
+            report(
+                "stages",
+                "take at least one stage, or give a `polish`, which in dual coordinates needs none; `{}` has all defaults",
+            );
         }
         return;
     };
-    if !config.is_additive() {
-        report("polish", "potentials in dual coordinates with the discriminator `features` are polished; leave it out");
-        return;
-    }
     if matches!(config.potential, PotentialConfig::LogSumExp(_)) && config.stages > 0 {
         report(
             "stages",
@@ -82,7 +95,12 @@ fn check_polish(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str,
             "Fisher scoring is for potentials that are linear in their coefficients, `ridges`; take `adam`",
         );
     }
-    let may_be_fitted = matches!(config.reference, ReferenceConfig::FittedMixture(_) | ReferenceConfig::Automatic);
+    let may_be_fitted = match config.reference {
+        ReferenceConfig::FittedMixture(_) => true,
+        // Ridges are given one, pieces N(0, I).
+        ReferenceConfig::Automatic => config.potential == PotentialConfig::Ridges,
+        _ => false,
+    };
     if polish.refit.is_some() && !may_be_fitted {
         report("polish.refit", "a `fitted_mixture` is refitted; leave it out for other references");
     }
@@ -90,6 +108,17 @@ fn check_polish(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str,
         report(
             "polish.folds",
             "the mean of potentials is as likely as their mean likelihood under `standard_normal` and `fitted_gaussian`; set it to 1",
+        );
+    }
+    if polish.folds > 1 && config.stages > 0 {
+        report("polish.folds", "stages have seen the points of every fold; set it to 1, or `stages` to 0");
+    }
+    let has_parts = polish.folds > 1 || polish.refit.is_some_and(|refit| refit.folds > 1);
+    if is_weighted && (has_parts || matches!(polish.smoothing, Smoothing::Stack(_) | Smoothing::LocalCovariance { .. }))
+    {
+        report(
+            "polish",
+            "rows with weights are repeated, and a row must not judge itself: set `folds` and `refit.folds` to 1, and take `smoothing` `isotropic`",
         );
     }
     if polish.folds > 1 && matches!(polish.smoothing, Smoothing::Stack(_)) {
@@ -119,16 +148,13 @@ impl Wiring for MongeAmpereLogisticConfig {
         NAME
     }
 
-    fn choose(&self, problem: &Problem) -> Option<(MethodConfig, Vec<String>)> {
-        let points = problem.samples.as_ref().and_then(|samples| match &samples.source {
-            Source::Rows { points, .. } => Some(points.nrows()),
-            Source::Fresh { .. } => None,
-        });
-        let (chosen, reasons) = self.chosen(problem.data.dim, points)?;
+    fn choose(&self, config: &Config, problem: &Problem) -> Option<(MethodConfig, Vec<String>)> {
+        let points = problem.data.counts.map(|[train, ..]| train);
+        let (chosen, reasons) = self.chosen(problem.data.dim, points, is_weighted(config))?;
         Some((MethodConfig::MongeAmpereLogistic(Box::new(chosen)), reasons))
     }
 
-    fn check(&self, _: &Config, mistakes: &mut Mistakes) {
+    fn check(&self, config: &Config, mistakes: &mut Mistakes) {
         if let ReferenceConfig::FittedMixture(mixture) = &self.reference
             && mixture.start_from.is_some()
         {
@@ -137,7 +163,7 @@ impl Wiring for MongeAmpereLogisticConfig {
         }
         let mut report =
             |key: &str, message: &str| mistakes.report(&format!("method.{NAME}.{key}"), message.to_owned());
-        check_polish(self, &mut report);
+        check_polish(self, is_weighted(config), &mut report);
         if self.is_additive() {
             if self.expectations != Expectations::Samples {
                 report(

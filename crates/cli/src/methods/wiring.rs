@@ -30,8 +30,8 @@ pub trait Wiring {
     }
 
     /// What the method leaves to the data of a run: itself with nothing left to choose, and why so. None where all is given.
-    fn choose(&self, problem: &Problem) -> Option<(MethodConfig, Vec<String>)> {
-        let _ = problem;
+    fn choose(&self, config: &Config, problem: &Problem) -> Option<(MethodConfig, Vec<String>)> {
+        let _ = (config, problem);
         None
     }
 

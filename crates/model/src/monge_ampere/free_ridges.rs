@@ -65,6 +65,9 @@ struct RidgePull<'a> {
     height: f64,
 }
 
+/// Up to this dimension the entries of u uᵀ are few.
+const FEW_DIMENSIONS: usize = 8;
+
 /// Numbers that are summed beside each other.
 const LANES: usize = 8;
 
@@ -151,11 +154,19 @@ impl FreeRidges {
     fn expand(&self, x: &Points, slopes: &Array2<f64>, curvatures: &Array2<f64>) -> (Points, Points) {
         let d = self.quadratic.dim();
         let (gradients, mut hessians) = self.quadratic.derivatives(x);
-        // The entries of u uᵀ, `[G, d·d]`.
-        let squares = Array2::from_shape_fn((self.directions.nrows(), d * d), |(g, e)| {
-            self.directions[[g, e / d]] * self.directions[[g, e % d]]
-        });
-        hessians += &curvatures.t().dot(&squares);
+        if d <= FEW_DIMENSIONS {
+            // The entries of u uᵀ, `[G, d·d]`: one product for all points.
+            let squares = Array2::from_shape_fn((self.directions.nrows(), d * d), |(g, e)| {
+                self.directions[[g, e / d]] * self.directions[[g, e % d]]
+            });
+            hessians += &curvatures.t().dot(&squares);
+        } else {
+            for (curvatures, mut hessian) in curvatures.columns().into_iter().zip(hessians.rows_mut()) {
+                let bent = &self.directions * &curvatures.insert_axis(Axis(1));
+                let own = self.directions.t().dot(&bent);
+                hessian.iter_mut().zip(&own).for_each(|(entry, own)| *entry += own);
+            }
+        }
         (gradients + slopes.t().dot(&self.directions), hessians)
     }
 

@@ -28,7 +28,8 @@ pub struct RidgesConfig {
     pub least_width: f64,
     /// Whether directions in which the points are independent are among them.
     pub independent_components: bool,
-    /// Whether the differences of the means of a reference that is a mixture are among them, as many as there is room for.
+    /// Whether the differences of the means of a reference that is a mixture are among them, as many as there is room for; of stages that add up, and of a
+    /// polish in their place.
     pub component_differences: bool,
 }
 

@@ -83,7 +83,7 @@ const MANY: usize = 8000;
 /// When a mixture of a stack has come to its end.
 const STOP: Stop = Stop { iterations: 100, tolerance: 1e-4 };
 
-/// Log-densities are raised to this: a point that a part did not see must not decide alone.
+/// Log-densities are raised to this below that of the best part: a point that a part did not see must not decide alone.
 const LEAST: f64 = -50.0;
 
 /// Updates of the weights.
@@ -163,7 +163,8 @@ impl StackConfig {
                 &[0.04, 0.06, 0.09],
                 &[(40, 0.5), (80, 0.5), (160, 0.5), (40, 0.8), (80, 0.8), (160, 0.8)],
             ),
-            _ => (&[12, 24, 48, 96], &[0.03], &[(120, 0.5)]),
+            // Kernels about so many points cost more than they say.
+            _ => (&[12, 24, 48, 96], &[], &[]),
         };
         let usual: Vec<LocalKernel> =
             local.iter().map(|&(neighbours, share)| LocalKernel { neighbours, share }).collect();
@@ -176,6 +177,15 @@ impl StackConfig {
         parts
     }
 
+    /// Refuses a stack without parts.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainingError::EmptyStack`].
+    pub fn check(&self) -> Result<(), TrainingError> {
+        if self.parts(0).is_empty() { Err(TrainingError::EmptyStack) } else { Ok(()) }
+    }
+
     /// The stack for points `[n, d]`.
     ///
     /// # Errors
@@ -184,7 +194,8 @@ impl StackConfig {
     pub fn fit(&self, points: &Points, seed: u64, go_on: fn() -> bool) -> Result<Stack, TrainingError> {
         let n = points.nrows();
         let (parts, folds) = (self.parts(n), self.folds.min(n));
-        if parts.is_empty() || folds < 2 {
+        self.check()?;
+        if folds < 2 {
             return Err(TrainingError::EmptyStack);
         }
         let fold_of: Vec<usize> = Stream::new(seed, Purpose::MixtureStart)
@@ -205,7 +216,7 @@ impl StackConfig {
                     }
                     let mixture = part.fit(&kept, self.shrinkage, seed)?.mixture()?;
                     let law = ReferenceLaw::new(&mixture).ok_or(TrainingError::NoReferenceDensity)?;
-                    Ok(law.log_density(&held_out).into_iter().map(|value| value.max(LEAST)).collect())
+                    Ok(law.log_density(&held_out))
                 })
                 .collect();
             let columns = columns.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -214,10 +225,16 @@ impl StackConfig {
         let views: Vec<_> = told.iter().map(|part| part.view()).collect();
         let told = concatenate(Axis(0), &views).expect("as many parts");
         let weights = weigh(&told);
-        let alive: Vec<usize> = (0..parts.len()).filter(|&k| weights[k] >= self.least_weight).collect();
+        let heaviest = (0..parts.len()).max_by(|&a, &b| weights[a].total_cmp(&weights[b]));
+        let stays = |&k: &usize| weights[k] >= self.least_weight || Some(k) == heaviest;
+        let alive: Vec<usize> = (0..parts.len()).filter(stays).collect();
         let total: f64 = alive.iter().map(|&k| weights[k]).sum();
-        let fitted: Vec<Result<Moments, TrainingError>> =
-            alive.par_iter().map(|&k| parts[k].fit(points, self.shrinkage, seed)).collect();
+        let fitted: Vec<Result<Moments, TrainingError>> = alive
+            .par_iter()
+            .map(
+                |&k| if go_on() { parts[k].fit(points, self.shrinkage, seed) } else { Err(TrainingError::Interrupted) },
+            )
+            .collect();
         let fitted = fitted.into_iter().collect::<Result<Vec<_>, _>>()?;
         let shares: Vec<f64> = alive.iter().map(|&k| weights[k] / total).collect();
         let held_out_nll = -told
@@ -255,7 +272,7 @@ fn weigh(told: &Array2<f64>) -> Vec<f64> {
     let mut densities = told.clone();
     for mut row in densities.rows_mut() {
         let largest = row.fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-        row.mapv_inplace(|value| (value - largest).exp());
+        row.mapv_inplace(|value| (value - largest).max(LEAST).exp());
     }
     let mut weights = vec![1.0 / count as f64; count];
     for _ in 0..UPDATES {

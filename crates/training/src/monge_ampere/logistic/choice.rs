@@ -10,6 +10,9 @@ use crate::monge_ampere::stack::StackConfig;
 /// The largest dimension in which pieces fill space.
 const FEW_DIMENSIONS: usize = 3;
 
+/// Above this dimension a polish, which forms Hessians, takes hours.
+const MOST_POLISHED: usize = 100;
+
 /// Below this number of points a mixture of one size says less of a law than a stack of many.
 const FEW_POINTS: usize = 1200;
 
@@ -21,14 +24,14 @@ impl MongeAmpereLogisticConfig {
     /// nothing is left to choose.
     ///
     /// Where the potential is `automatic`, so are the ridges, the stages and the polish that go with it.
-    pub fn chosen(&self, d: usize, points: Option<usize>) -> Option<(Self, Vec<String>)> {
+    pub fn chosen(&self, d: usize, points: Option<usize>, is_weighted: bool) -> Option<(Self, Vec<String>)> {
         let (mut chosen, mut reasons) = (self.clone(), Vec::new());
         let many = points.map_or_else(|| "fresh draws".to_owned(), |n| format!("{n} points"));
         if self.reference == ReferenceConfig::Automatic {
             let wants_pieces = match (&self.potential, points) {
                 (PotentialConfig::LogSumExp(_), _) | (_, None) => true,
-                (PotentialConfig::Automatic, Some(n)) => d <= FEW_DIMENSIONS && n < FEW_POINTS,
-                (PotentialConfig::Ridges, Some(_)) => false,
+                (PotentialConfig::Automatic, Some(n)) => d > MOST_POLISHED || (d <= FEW_DIMENSIONS && n < FEW_POINTS),
+                (PotentialConfig::Ridges, Some(_)) => d > MOST_POLISHED,
             };
             let (reference, reason) = match points {
                 Some(n) if !wants_pieces => (
@@ -37,7 +40,7 @@ impl MongeAmpereLogisticConfig {
                 ),
                 _ => (
                     ReferenceConfig::StandardNormal,
-                    "the reference of a log-sum-exp potential, and of what cannot be fitted",
+                    "the reference of a log-sum-exp potential, of draws without end, and of many dimensions",
                 ),
             };
             reasons.push(format!("reference {} for {many} in dimension {d}: {reason}", reference.name()));
@@ -50,6 +53,13 @@ impl MongeAmpereLogisticConfig {
                 choose_ridges(&mut chosen, d, points)
             };
             reasons.push(format!("potential {} for {many} in dimension {d}: {reason}", chosen.potential.name()));
+        }
+        // Rows with weights are repeated, and a row must not judge itself.
+        if is_weighted && let Some(polish) = &mut chosen.polish {
+            polish.refit.iter_mut().for_each(|refit| refit.folds = 1);
+            if polish.smoothing != Smoothing::None {
+                polish.smoothing = Smoothing::Isotropic { sd: 0.1 };
+            }
         }
         (!reasons.is_empty()).then_some((chosen, reasons))
     }
@@ -77,6 +87,11 @@ impl MongeAmpereLogisticConfig {
 
 /// Ridges on a mixture that follows them; after stages, where there is no mixture.
 fn choose_ridges(chosen: &mut MongeAmpereLogisticConfig, d: usize, points: Option<usize>) -> &'static str {
+    if d > MOST_POLISHED {
+        (chosen.potential, chosen.polish) = (PotentialConfig::Ridges, None);
+        (chosen.stages, chosen.ridges) = (chosen.stages.max(1), RidgesConfig { knots: 6, ..RidgesConfig::default() });
+        return "in so many dimensions stages are what is affordable";
+    }
     let is_many = points.is_none_or(|n| n >= MANY_POINTS);
     let is_planar = d <= FEW_DIMENSIONS;
     let is_fitted = matches!(chosen.reference, ReferenceConfig::FittedMixture(_));
@@ -91,7 +106,8 @@ fn choose_ridges(chosen: &mut MongeAmpereLogisticConfig, d: usize, points: Optio
         floor: 0.1,
         least_width: if is_planar && is_many { 0.03 } else { 0.06 },
         independent_components: !is_planar,
-        component_differences: !is_planar,
+        // In many dimensions every direction costs as much as they are wide.
+        component_differences: !is_planar && d <= 16,
     };
     if chosen.reference.is_log_concave() {
         chosen.ridges.component_differences = false;
@@ -147,15 +163,15 @@ mod tests {
     #[test]
     fn what_is_given_is_kept_and_the_rest_follows_from_it() {
         let given = MongeAmpereLogisticConfig::default();
-        assert!(given.chosen(2, Some(500)).is_none());
+        assert!(given.chosen(2, Some(500), false).is_none());
         let open = MongeAmpereLogisticConfig {
             reference: ReferenceConfig::Automatic,
             potential: PotentialConfig::Automatic,
             ..Default::default()
         };
         let of = |config: &MongeAmpereLogisticConfig, d, points| {
-            let (chosen, reasons) = config.chosen(d, points).unwrap();
-            assert!(chosen.chosen(d, points).is_none() && !reasons.is_empty());
+            let (chosen, reasons) = config.chosen(d, points, false).unwrap();
+            assert!(chosen.chosen(d, points, false).is_none() && !reasons.is_empty());
             chosen
         };
         let few = of(&open, 2, Some(500));
@@ -171,6 +187,11 @@ mod tests {
         assert_eq!(fresh.polish.unwrap().smoothing, Smoothing::None);
         let high = of(&open, 8, None);
         assert_eq!((high.potential.name(), high.stages), ("ridges", 60));
+        let weighted = open.chosen(2, Some(500), true).unwrap().0.polish.unwrap();
+        assert_eq!(weighted.smoothing, Smoothing::Isotropic { sd: 0.1 });
+        let wide = of(&open, 784, Some(60));
+        assert_eq!((wide.reference.name(), wide.potential.name()), ("standard_normal", "ridges"));
+        assert!(wide.polish.is_none() && wide.stages > 0);
         let gaussian = MongeAmpereLogisticConfig { reference: ReferenceConfig::FittedGaussian, ..open };
         let kept = of(&gaussian, 2, Some(20_000));
         assert_eq!((kept.reference.name(), kept.potential.name()), ("fitted_gaussian", "log_sum_exp"));

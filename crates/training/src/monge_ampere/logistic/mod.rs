@@ -529,9 +529,9 @@ impl Method for MongeAmpereLogistic {
         let points = self.source.points(self.seed, FIRST);
         let noise = self.source.noise();
         let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed, self.go_on)?;
-        let ridges = self.config.ridges.choose(&self.source.first_points(self.seed, FIRST), self.seed);
+        let (first, mixture) = (self.source.first_points(self.seed, FIRST), reference.mixture()?);
+        let ridges = self.config.ridges.choose_with(&first, Some(&mixture), self.seed);
         let potential = RidgeSum::new(Arc::new(ridges.clone()), ridges.identity()).expect("curvatures of the identity");
-        let mixture = reference.mixture()?;
         let data = match &self.source {
             Source::Rows { points, noise } if noise.sd == 0.0 => FeatureMeans::of(&ridges, points),
             _ => FeatureMeans::of(&ridges, &self.source.of_stage(0, self.seed, self.config.fresh)),
@@ -618,6 +618,9 @@ pub(super) fn check_reference(
     held_out: &Points,
     seed: u64,
 ) -> Result<(), TrainingError> {
+    if let ReferenceConfig::Stack(stack) = reference {
+        stack.check()?;
+    }
     if reference.is_fitted() { Ok(()) } else { reference.build(points, noise, held_out, seed, || true).map(drop) }
 }
 

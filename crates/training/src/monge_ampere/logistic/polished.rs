@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::{
-    FIRST, Iterate, MongeAmpereLogistic, MongeAmpereLogisticConfig, MongeAmpereState, check_reference, constant_column,
+    FIRST, Iterate, MOST_COEFFICIENTS, MongeAmpereLogistic, MongeAmpereLogisticConfig, MongeAmpereState,
+    check_reference, constant_column,
 };
 use crate::error::TrainingError;
 use crate::fit::Flow;
 use crate::method::{Files, Method, Observe, Scalars};
-use crate::monge_ampere::polish::{Descender, Polish, PolishConfig, PolishState, PotentialConfig, Start};
+use crate::monge_ampere::polish::{Descender, Polish, PolishConfig, PolishState, PotentialConfig};
 use crate::source::Source;
 
 /// The file of a checkpoint in the second phase.
@@ -99,14 +100,22 @@ impl PolishedMap {
         if let Some(column) = constant_column(&points, &noise) {
             return Err(TrainingError::ConstantColumn { column });
         }
+        let coefficients = config.ridges.most_coefficients(points.ncols());
+        if config.potential == PotentialConfig::Ridges && coefficients > MOST_COEFFICIENTS {
+            return Err(TrainingError::TooManyCoefficients { count: coefficients, most: MOST_COEFFICIENTS });
+        }
         check_reference(&config.reference, &points, &noise, &held_out, seed)?;
+        let pieces = match &config.potential {
+            PotentialConfig::LogSumExp(pieces) => Some(*pieces),
+            PotentialConfig::Ridges | PotentialConfig::Automatic => None,
+        };
         let fitted_by = config.reference.fitted_by();
         Ok(Self {
             stages: (config.stages > 0)
                 .then(|| MongeAmpereLogistic::new(config.clone(), source.clone(), held_out.clone(), seed))
                 .transpose()?
                 .map(|stages| stages.while_told(go_on)),
-            polish: Polish::new(polish, source.clone(), held_out.clone(), seed, fitted_by, go_on)?,
+            polish: Polish::new(polish, pieces, source.clone(), held_out.clone(), seed, fitted_by, go_on)?,
             config,
             source,
             held_out,
@@ -122,40 +131,37 @@ impl PolishedMap {
         self
     }
 
-    /// Where a polish without stages starts.
-    fn first(&self, reference: &Moments) -> Result<Start, TrainingError> {
-        Ok(match &self.config.potential {
-            PotentialConfig::LogSumExp(config) => Start::SemiDiscrete(*config),
-            PotentialConfig::Ridges | PotentialConfig::Automatic => {
-                let points = self.source.first_points(self.seed, FIRST);
-                let ridges = self.config.ridges.choose_with(&points, Some(&reference.mixture()?), self.seed);
-                Start::Given(match self.polish.by() {
-                    Descender::Adam => {
-                        let start = FreeRidges::near_identity(&ridges, FIRST_HEIGHT, &points);
-                        LearnablePotential::Ridges(Box::new(start))
-                    }
-                    Descender::Fisher => {
-                        let identity = ridges.identity();
-                        let start = RidgeSum::new(Arc::new(ridges), identity).expect("curvatures of the identity");
-                        LearnablePotential::LinearRidges(start.into())
-                    }
-                })
+    /// Where a polish without stages starts, if it makes no start of its own.
+    fn first(&self, reference: &Moments) -> Result<Option<LearnablePotential>, TrainingError> {
+        if let PotentialConfig::LogSumExp(_) = &self.config.potential {
+            return Ok(None);
+        }
+        let points = self.source.first_points(self.seed, FIRST);
+        let ridges = self.config.ridges.choose_with(&points, Some(&reference.mixture()?), self.seed);
+        Ok(Some(match self.polish.by() {
+            Descender::Adam => {
+                LearnablePotential::Ridges(Box::new(FreeRidges::near_identity(&ridges, FIRST_HEIGHT, &points)))
             }
-        })
+            Descender::Fisher => {
+                let identity = ridges.identity();
+                let start = RidgeSum::new(Arc::new(ridges), identity).expect("curvatures of the identity");
+                LearnablePotential::LinearRidges(start.into())
+            }
+        }))
     }
 
     /// Where one after stages starts.
     fn after(&self, state: &MongeAmpereState) -> Result<PolishPhase, TrainingError> {
         let (reference, potential) = state.reference_and_potential(self.config.iterate);
-        let start = Start::Given(match self.polish.by() {
+        let start = match self.polish.by() {
             Descender::Adam => LearnablePotential::Ridges(Box::new(FreeRidges::from(&potential))),
             Descender::Fisher => LearnablePotential::LinearRidges(potential.into()),
-        });
+        };
         let nll = state.iterates.nll(self.config.iterate);
         Ok(PolishPhase {
             stages: state.step,
             stages_nll: nll.is_finite().then_some(nll),
-            polish: self.polish.start(&start, reference)?,
+            polish: self.polish.start(Some(start), reference)?,
         })
     }
 }
@@ -173,7 +179,7 @@ impl Method for PolishedMap {
         }
         let (points, noise) = (self.source.points(self.seed, FIRST), self.source.noise());
         let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed, self.go_on)?;
-        let polish = self.polish.start(&self.first(&reference)?, reference)?;
+        let polish = self.polish.start(self.first(&reference)?, reference)?;
         Ok(PolishedState::Polish(Box::new(PolishPhase { stages: 0, stages_nll: None, polish })))
     }
 
@@ -213,7 +219,11 @@ impl Method for PolishedMap {
             while let (PolishedState::Stages(own), Some(setting)) = (&mut *state, &setting) {
                 if stages.is_done(own) {
                     stages.warn_at_the_end(own);
-                    let phase = self.after(own)?;
+                    let phase = match self.after(own) {
+                        // Told of once more, so that the stages are stored.
+                        Err(TrainingError::Interrupted) => return observe(state, &[]).map(drop),
+                        phase => phase?,
+                    };
                     let nll = phase.stages_nll.unwrap_or(f64::NAN);
                     info!(
                         "{} stages are done, held-out negative log-likelihood {nll:.4}; the polish begins",
@@ -229,13 +239,11 @@ impl Method for PolishedMap {
                 }
             }
         }
-        let PolishedState::Polish(phase) = &*state else { return Ok(()) };
-        let from = self.first(phase.polish.first_reference())?;
         while let PolishedState::Polish(phase) = state {
             if self.polish.is_done(&phase.polish) {
                 break;
             }
-            self.polish.advance(&mut phase.polish, &from)?;
+            self.polish.advance(&mut phase.polish)?;
             let said = phase.polish.said();
             if observe(state, &said)? == Flow::Stop {
                 break;
@@ -254,7 +262,7 @@ impl Method for PolishedMap {
     fn held_out(&self, state: &PolishedState) -> (&'static str, f64) {
         let nll = match state {
             PolishedState::Stages(state) => state.iterates.nll(self.config.iterate),
-            PolishedState::Polish(phase) => phase.polish.held_out_nll(),
+            PolishedState::Polish(phase) => self.polish.held_out_nll(&phase.polish),
         };
         ("held_out_nll", nll)
     }

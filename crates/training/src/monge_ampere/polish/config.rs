@@ -29,13 +29,13 @@ pub struct PolishConfig {
     /// Updates between two judgements by held-out points.
     #[schemars(range(min = 1))]
     pub judge_every: u64,
-    /// So many judgements without a better one end a fit. Null: all updates are made.
+    /// So many judgements without a better one end a fit. Null, and with a stack, whose draws are endless: all updates are made.
     #[schemars(range(min = 1))]
     pub patience: Option<u64>,
     /// The share of the held-out points that a judgement leaves out: those of the least density, which a few outliers would decide.
     #[schemars(range(min = 0.0, max = 0.5))]
     pub trimmed: f64,
-    /// Above 1, so many fits, each to the points of all folds but one, on which it is judged; the potential is their mean. For references
+    /// Above 1, and without stages, so many fits, each to the points of all folds but one, on which it is judged; the potential is their mean. For references
     /// that are log-concave: there the negative log-likelihood is convex in the potential.
     #[schemars(range(min = 1, max = 100))]
     pub folds: u64,

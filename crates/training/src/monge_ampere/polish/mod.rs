@@ -21,28 +21,27 @@ mod likelihood;
 mod refit;
 mod semi_discrete;
 mod smoothing;
+mod state;
 
 use std::sync::{Arc, Mutex};
 
 use brenier_measure::expectation_maximization::{ExpectationMaximization, Moments, Stop};
-use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream};
-use brenier_model::monge_ampere::{
-    BrenierMap, Inversion, LearnablePotential, MapSampler, ParametricPotential, QuadraticPotential,
-};
+use brenier_measure::{Points, Purpose, Sample, Stream};
+use brenier_model::monge_ampere::{LearnablePotential, ParametricPotential};
 use ndarray::{Axis, concatenate};
-use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 pub use self::config::{Descender, LogSumExpConfig, PolishConfig, PotentialConfig, RefitConfig, Smoothing};
 pub use self::likelihood::ReferenceLaw;
 pub use self::smoothing::LocalGaussians;
+pub use self::state::PolishState;
 
 use self::descent::Descent;
 use self::refit::NoisyParts;
 use self::smoothing::LocalNoise;
+use self::state::{Candidate, Judgement};
 use crate::error::TrainingError;
 use crate::learning_rate::LearningRate;
-use crate::method::Scalars;
 use crate::source::Source;
 
 /// Points from which inversions of the finished map start.
@@ -54,20 +53,17 @@ const LAST_RATE: f64 = 0.01;
 /// Updates without a finite loss, one after the other, that end the training as diverged.
 const MOST_REFUSED: u64 = 20;
 
+/// The largest dimension: an update forms the Hessian at every point.
+const MOST_DIMENSIONS: usize = 256;
+
 /// The fit of the mixtures of all parts before the first update.
 const FIRST_FIT: Stop = Stop { iterations: 100, tolerance: 1e-5 };
-
-/// Where the potential of a polish comes from.
-pub enum Start {
-    /// A potential at hand.
-    Given(LearnablePotential),
-    /// Semi-discrete transport of the points of each fit.
-    SemiDiscrete(LogSumExpConfig),
-}
 
 /// A polish with its points at hand.
 pub struct Polish {
     config: PolishConfig,
+    /// The pieces of which each fit makes its start; else all start from the one that is given.
+    pieces: Option<LogSumExpConfig>,
     source: Source,
     held_out: Points,
     seed: u64,
@@ -78,56 +74,6 @@ pub struct Polish {
     course: Mutex<Option<Course>>,
 }
 
-/// How far a polish has come.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolishState {
-    /// The updates of all fits.
-    step: u64,
-    /// The fit at hand.
-    fold: u64,
-    /// Its updates.
-    update: u64,
-    /// The potential that it started from; all potentials of it have its shape.
-    potential: LearnablePotential,
-    /// Where it is.
-    descent: Descent,
-    /// Updates without a finite loss, one after the other.
-    refused: u64,
-    /// The reference of the first update.
-    first_reference: Moments,
-    /// The reference as it is.
-    reference: Moments,
-    /// The references that were fitted without each part of the points.
-    parts: Vec<Moments>,
-    /// The most likely potential of the fit at hand.
-    best: Option<Candidate>,
-    /// Judgements since.
-    since_best: u64,
-    /// Those of the fits that are done.
-    members: Vec<LearnablePotential>,
-    /// What held-out points say of the reference alone.
-    without_map: f64,
-    /// What they say of the law as it stands.
-    with_map: Option<f64>,
-    /// Points near which the map has its images, `[m, d]`.
-    starts: Points,
-    /// The sum of the losses since the last judgement, and their number.
-    losses: (f64, u64),
-    /// What is worth a line.
-    #[serde(skip)]
-    said: Scalars,
-}
-
-/// A potential with its reference, and what held-out points say of them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Candidate {
-    nll: f64,
-    parameters: Vec<f64>,
-    reference: Moments,
-}
-
 /// What all updates of one fit share.
 struct Fit {
     /// The law of the points of every part.
@@ -136,7 +82,6 @@ struct Fit {
     parts: Vec<Points>,
     /// The points that judge it.
     held_out: Points,
-    paces: Vec<f64>,
     rate: LearningRate,
 }
 
@@ -144,77 +89,9 @@ struct Fit {
 struct Course {
     fold: u64,
     fit: Fit,
+    paces: Vec<f64>,
     /// The references of all parts.
     laws: Vec<ReferenceLaw>,
-}
-
-impl PolishState {
-    /// Whether sizes agree and all numbers are finite.
-    pub fn is_consistent(&self) -> bool {
-        let d = ParametricPotential::dim(&self.potential);
-        let count = self.potential.parameters().len();
-        let references = self.parts.iter().chain([&self.reference, &self.first_reference]);
-        self.potential.is_consistent()
-            && self.members.iter().all(|member| member.is_consistent() && ParametricPotential::dim(member) == d)
-            && self.descent.is_consistent()
-            && self.descent.parameters.len() == count
-            && self.best.iter().all(|best| best.parameters.len() == count && best.reference.means.ncols() == d)
-            && references.clone().all(|moments| moments.means.ncols() == d)
-            && references.clone().all(|moments| moments.mixture().is_ok())
-            && self.starts.ncols() == d
-            && self.starts.nrows() > 0
-    }
-
-    /// The reference of the first update.
-    pub fn first_reference(&self) -> &Moments {
-        &self.first_reference
-    }
-
-    /// The updates that are done.
-    pub fn step(&self) -> u64 {
-        self.step
-    }
-
-    /// What is worth a line of metrics.
-    pub fn said(&self) -> Scalars {
-        self.said.clone()
-    }
-
-    /// The potential with its reference: the mean of all fits so far.
-    fn candidate(&self) -> (LearnablePotential, &Moments) {
-        let reference = self.best.as_ref().map_or(&self.reference, |best| &best.reference);
-        let at_hand = self.best.as_ref().map(|best| self.potential.with_parameters(&best.parameters));
-        let members: Vec<LearnablePotential> = self.members.iter().cloned().chain(at_hand).collect();
-        match members.as_slice() {
-            [] => (self.potential.clone(), reference),
-            [only] => (only.clone(), reference),
-            _ => (LearnablePotential::mean(&members), reference),
-        }
-    }
-
-    /// Whether the map is worth more than its reference alone.
-    fn keeps_map(&self) -> bool {
-        self.with_map.is_none_or(|with_map| with_map < self.without_map)
-    }
-
-    /// What held-out points say of the law as it stands.
-    pub fn held_out_nll(&self) -> f64 {
-        self.with_map.map_or(f64::NAN, |with_map| with_map.min(self.without_map))
-    }
-
-    /// The law as it stands.
-    pub fn sampler(&self) -> MapSampler {
-        let mixture = |moments: &Moments| Arc::new(moments.mixture().expect("checked when it was read"));
-        if !self.keeps_map() {
-            let (d, reference) = (self.starts.ncols(), mixture(&self.first_reference));
-            let identity = Arc::new(QuadraticPotential::identity(d));
-            return MapSampler::new(BrenierMap::new(identity, reference.clone(), Inversion::default()), reference);
-        }
-        let (potential, reference) = self.candidate();
-        let reference = mixture(reference);
-        let map = BrenierMap::new(Arc::new(potential), reference.clone(), Inversion::default());
-        MapSampler::new(map.with_starts(self.starts.clone()), reference)
-    }
 }
 
 impl Polish {
@@ -225,6 +102,7 @@ impl Polish {
     /// Folds, neighbours or a stack of a source without rows.
     pub fn new(
         config: PolishConfig,
+        pieces: Option<LogSumExpConfig>,
         source: Source,
         held_out: Points,
         seed: u64,
@@ -235,7 +113,11 @@ impl Polish {
             || config.refit.is_some()
             || matches!(config.smoothing, Smoothing::LocalCovariance { .. } | Smoothing::Stack(_));
         let d = source.dim();
+        if let Smoothing::Stack(stack) = &config.smoothing {
+            stack.check()?;
+        }
         match &source {
+            _ if d > MOST_DIMENSIONS => Err(TrainingError::PolishDimension { found: d, most: MOST_DIMENSIONS }),
             _ if config.by == Descender::Fisher && d > fisher::MOST_DIMENSIONS => {
                 Err(TrainingError::FisherDimension { found: d, most: fisher::MOST_DIMENSIONS })
             }
@@ -243,7 +125,7 @@ impl Polish {
             Source::Rows { points, .. } if (points.nrows() as u64) < 2 * config.folds => {
                 Err(TrainingError::TooFewForFolds { points: points.nrows(), folds: config.folds })
             }
-            _ => Ok(Self { config, source, held_out, seed, refit_by, go_on, course: Mutex::default() }),
+            _ => Ok(Self { config, pieces, source, held_out, seed, refit_by, go_on, course: Mutex::default() }),
         }
     }
 
@@ -262,16 +144,25 @@ impl Polish {
         state.fold >= self.config.folds
     }
 
-    /// Before the first update.
+    /// Before the first update, from a potential that is given where the polish makes none of its own.
     ///
     /// # Errors
     ///
     /// What a stack or exact transport refuses; an interruption.
-    pub fn start(&self, from: &Start, reference: Moments) -> Result<PolishState, TrainingError> {
+    pub fn start(&self, given: Option<LearnablePotential>, reference: Moments) -> Result<PolishState, TrainingError> {
+        if is_among(&self.held_out, &self.source) {
+            warn!(
+                "there is no validation part: the map is judged by the points that it is fitted to, and to memorise them looks best; give the \
+                 data set a share of `split.validation`"
+            );
+        }
         let law = self.law(&reference)?;
-        let without_map = self.without_map(&law);
-        let mixture = reference.mixture()?;
-        let (fit, potential) = self.fit(0, from, &mixture)?;
+        let without_map = self.judgement(law.log_density(&self.held_out).into_iter().map(|value| -value).collect());
+        let fit = self.fit(0)?;
+        let potential = match given {
+            Some(given) => given,
+            None => self.first_pieces(0, &fit, &reference)?,
+        };
         let draws = fit.laws[0].sample(&Stream::new(self.seed, Purpose::Pool), u64::MAX, 0..STARTS as u64);
         let far = outward(&draws);
         let mut state = PolishState {
@@ -281,8 +172,8 @@ impl Polish {
             descent: Descent::new(potential.parameters()),
             potential,
             refused: 0,
-            first_reference: reference.clone(),
-            reference,
+            first_reference: reference,
+            refitted: None,
             parts: Vec::new(),
             best: None,
             since_best: 0,
@@ -291,12 +182,13 @@ impl Polish {
             with_map: None,
             starts: concatenate![Axis(0), draws, far],
             losses: (0.0, 0),
-            said: Scalars::new(),
+            mean_loss: None,
+            last: None,
         };
         self.fit_parts(&mut state, &fit)?;
         self.judge(&mut state, &fit)?;
-        let laws = self.laws(&state)?;
-        *self.course.lock().expect("no panic while it is held") = Some(Course { fold: 0, fit, laws });
+        let course = self.course_of(&state, fit)?;
+        *self.course.lock().expect("no panic while it is held") = Some(course);
         Ok(state)
     }
 
@@ -305,11 +197,11 @@ impl Polish {
     /// # Errors
     ///
     /// Losses that are no numbers; what a refit or a stack refuses.
-    pub fn advance(&self, state: &mut PolishState, from: &Start) -> Result<(), TrainingError> {
+    pub fn advance(&self, state: &mut PolishState) -> Result<(), TrainingError> {
         let mut course = self.course.lock().expect("no panic while it is held");
         let course = match &mut *course {
             Some(course) if course.fold == state.fold => course,
-            course => course.insert(self.begin(state, from)?),
+            course => course.insert(self.begin(state)?),
         };
         // As one task of the pool: to hand it every tile from outside costs more than a small batch.
         rayon::scope(|_| self.update(state, course))?;
@@ -320,15 +212,37 @@ impl Polish {
     }
 
     /// A fit from its first update, or from where the state is.
-    fn begin(&self, state: &mut PolishState, from: &Start) -> Result<Course, TrainingError> {
-        let (fit, potential) = self.fit(state.fold, from, &state.first_reference.mixture()?)?;
+    fn begin(&self, state: &mut PolishState) -> Result<Course, TrainingError> {
+        let fit = self.fit(state.fold)?;
         if state.update == 0 && state.fold > 0 {
-            (state.descent, state.potential) = (Descent::new(potential.parameters()), potential);
-            state.reference = state.first_reference.clone();
+            if self.pieces.is_some() {
+                state.potential = self.first_pieces(state.fold, &fit, &state.first_reference)?;
+            }
+            state.descent = Descent::new(state.potential.parameters());
+            state.refitted = None;
             self.fit_parts(state, &fit)?;
             self.judge(state, &fit)?;
         }
-        Ok(Course { fold: state.fold, laws: self.laws(state)?, fit })
+        self.course_of(state, fit)
+    }
+
+    fn course_of(&self, state: &PolishState, fit: Fit) -> Result<Course, TrainingError> {
+        let laws = self.laws(state)?;
+        if laws.len() != fit.laws.len() {
+            let reason = format!("it has {} mixtures, and the config {} parts", laws.len(), fit.laws.len());
+            return Err(TrainingError::ForeignWeights { file: "polish.json".to_owned(), reason });
+        }
+        Ok(Course { fold: state.fold, paces: state.potential.paces(), laws, fit })
+    }
+
+    /// What held-out points say of the law as it stands: lower is better. Endless draws are not memorised, and few points know less of the moment to stop:
+    /// there they say it at the end only.
+    pub fn held_out_nll(&self, state: &PolishState) -> f64 {
+        if self.is_endless() && !self.is_done(state) { f64::NAN } else { state.nll() }
+    }
+
+    fn is_endless(&self) -> bool {
+        matches!(self.config.smoothing, Smoothing::Stack(_))
     }
 
     fn ends_fit(&self, state: &PolishState) -> bool {
@@ -347,15 +261,21 @@ impl Polish {
             return Ok(());
         }
         self.judge_law(state)?;
-        let (with, without) = (state.with_map.unwrap_or(f64::NAN), state.without_map);
+        let nll = |judgement: Option<Judgement>| judgement.map_or(f64::NAN, |judgement| judgement.nll);
+        let (with, without) = (nll(state.with_map), nll(state.without_map));
+        let points = if is_among(&self.held_out, &self.source) { "the training points" } else { "held-out points" };
+        let worst = match self.config.trimmed {
+            0.0 => String::new(),
+            share => format!(", judged without the worst {}%", 100.0 * share),
+        };
         if state.keeps_map() {
             info!(
-                "the map lowers the negative log-likelihood of held-out points from {without:.4}, that of the reference alone, to {with:.4}"
+                "the map changes the negative log-likelihood of {points} from {without:.4}, that of the reference alone, to {with:.4}{worst}"
             );
         } else {
             warn!(
-                "no map is kept: the negative log-likelihood of held-out points is {without:.4} under the reference alone and {with:.4} \
-                 with a map; the law of this run is its reference"
+                "no map is kept: the negative log-likelihood of {points} is {without:.4} under the reference alone and {with:.4} with a \
+                 map{worst}; the law of this run is its reference"
             );
         }
         Ok(())
@@ -363,7 +283,7 @@ impl Polish {
 
     /// One batch.
     fn update(&self, state: &mut PolishState, course: &mut Course) -> Result<(), TrainingError> {
-        let Course { fit, laws, .. } = course;
+        let Course { fit, laws, paces, .. } = course;
         let part = (state.update % fit.laws.len() as u64) as usize;
         let x = fit.laws[part].sample(
             &Stream::new(self.seed, Purpose::Polish),
@@ -390,13 +310,13 @@ impl Polish {
             state.losses = (state.losses.0 + loss, state.losses.1 + 1);
             if let Some(gradient) = gradient {
                 let settle = |parameters: &[f64]| potential.with_parameters(parameters).parameters();
-                state.descent.update(gradient, rate, &fit.paces, settle);
+                state.descent.update(gradient, rate, paces, settle);
                 state.descent.follow(self.config.ema);
             }
         } else {
             state.refused += 1;
             if state.refused >= MOST_REFUSED {
-                let last_finite = state.with_map;
+                let last_finite = state.mean_loss;
                 return Err(TrainingError::Diverged {
                     what: "negative log-likelihood",
                     value: loss,
@@ -406,7 +326,7 @@ impl Polish {
             }
         }
         (state.step, state.update) = (state.step + 1, state.update + 1);
-        state.said = vec![("polish_loss", loss), ("polish_rate", rate)];
+        state.last = loss.is_finite().then_some((loss, rate));
         if let Some(refit) = &self.config.refit
             && state.update.is_multiple_of(refit.every)
         {
@@ -422,46 +342,37 @@ impl Polish {
     /// Asks held-out points for the likelihood of the average at hand, and of the law.
     fn judge(&self, state: &mut PolishState, fit: &Fit) -> Result<(), TrainingError> {
         let average = state.potential.with_parameters(&state.descent.average);
-        let nll = self.trimmed(self.law(&state.reference)?.negative_log_likelihood(&average, &fit.held_out));
-        let is_better = state.best.as_ref().is_none_or(|best| nll < best.nll);
-        // Endless draws are not memorised, and few held-out points know less of the moment to stop.
-        if nll.is_finite() && (is_better || matches!(self.config.smoothing, Smoothing::Stack(_))) {
-            let (parameters, reference) = (state.descent.average.clone(), state.reference.clone());
-            state.best = Some(Candidate { nll, parameters, reference });
+        let found = self.judgement(self.law(state.reference())?.negative_log_likelihood(&average, &fit.held_out));
+        let is_better = |found: &Judgement| {
+            self.is_endless() || state.best.as_ref().is_none_or(|best| found.trimmed < best.judgement.trimmed)
+        };
+        if let Some(judgement) = found.filter(is_better) {
+            let (parameters, refitted) = (state.descent.average.clone(), state.refitted.clone());
+            state.best = Some(Candidate { judgement, parameters, refitted });
             state.since_best = 0;
         } else {
             state.since_best += 1;
         }
-        state.said.push(("polish_fit_nll", nll));
         if state.losses.1 > 0 {
-            state.said.push(("polish_mean_loss", state.losses.0 / state.losses.1 as f64));
+            state.mean_loss = Some(state.losses.0 / state.losses.1 as f64);
             state.losses = (0.0, 0);
         }
         self.judge_law(state)
     }
 
     fn judge_law(&self, state: &mut PolishState) -> Result<(), TrainingError> {
-        let with_map = match &state.best {
-            Some(best) if self.config.folds == 1 => best.nll,
+        state.with_map = match &state.best {
+            Some(best) if self.config.folds == 1 => Some(best.judgement),
             _ => {
                 let (potential, reference) = state.candidate();
-                self.trimmed(self.law(reference)?.negative_log_likelihood(&potential, &self.held_out))
+                self.judgement(self.law(reference)?.negative_log_likelihood(&potential, &self.held_out))
             }
         };
-        state.with_map = with_map.is_finite().then_some(with_map);
-        state.said.push(("held_out_nll_polish", with_map));
-        state.said.push(("held_out_nll_reference", state.without_map));
         Ok(())
     }
 
-    /// The mean of all but the largest.
-    fn trimmed(&self, mut values: Vec<f64>) -> f64 {
-        if values.iter().any(|value| value.is_nan()) {
-            return f64::NAN;
-        }
-        values.sort_by(f64::total_cmp);
-        let kept = values.len() - (self.config.trimmed * values.len() as f64) as usize;
-        values[..kept].iter().sum::<f64>() / kept as f64
+    fn judgement(&self, values: Vec<f64>) -> Option<Judgement> {
+        Judgement::of(values, self.config.trimmed)
     }
 
     fn law(&self, reference: &Moments) -> Result<ReferenceLaw, TrainingError> {
@@ -471,22 +382,13 @@ impl Polish {
     /// The references of all parts: their own, or the one of all points.
     fn laws(&self, state: &PolishState) -> Result<Vec<ReferenceLaw>, TrainingError> {
         if state.parts.is_empty() {
-            return Ok(vec![self.law(&state.reference)?]);
+            return Ok(vec![self.law(state.reference())?]);
         }
         state.parts.iter().map(|moments| self.law(moments)).collect()
     }
 
-    fn without_map(&self, law: &ReferenceLaw) -> f64 {
-        self.trimmed(law.log_density(&self.held_out).into_iter().map(|value| -value).collect())
-    }
-
-    /// One fit of a fold, with the potential that it starts from.
-    fn fit(
-        &self,
-        fold: u64,
-        from: &Start,
-        reference: &GaussianMixture,
-    ) -> Result<(Fit, LearnablePotential), TrainingError> {
+    /// One fit of a fold.
+    fn fit(&self, fold: u64) -> Result<Fit, TrainingError> {
         let (rows, held_out) = match &self.source {
             Source::Rows { points, .. } if self.config.folds > 1 => {
                 let places = self.places(points.nrows(), 0);
@@ -516,27 +418,26 @@ impl Polish {
         } else {
             parts.iter().map(|part| self.smoothed(part)).collect::<Result<_, _>>()?
         };
-        let potential = match from {
-            Start::Given(potential) => potential.clone(),
-            Start::SemiDiscrete(config) => {
-                let is_plain = self.config.smoothing == Smoothing::None;
-                let points = match &rows {
-                    Some(rows) if is_plain => {
-                        let chosen: Vec<usize> = self.places(rows.nrows(), 2).into_iter().take(config.points).collect();
-                        self.source.noise().added_once(self.seed, 0, rows.select(Axis(0), &chosen))
-                    }
-                    _ => laws[0].sample(
-                        &Stream::new(self.seed, Purpose::Pool),
-                        u64::MAX - 1 - fold,
-                        0..config.points as u64,
-                    ),
-                };
-                LearnablePotential::LogSumExp(semi_discrete::start(config, &points, reference, self.seed)?)
-            }
-        };
         let warmup = (self.config.warmup * self.config.steps as f64) as u64;
         let rate = LearningRate::Cosine { peak: self.config.rate, warmup, last: LAST_RATE * self.config.rate };
-        Ok((Fit { laws, parts, held_out, paces: potential.paces(), rate }, potential))
+        Ok(Fit { laws, parts, held_out, rate })
+    }
+
+    /// The pieces of a fit by semi-discrete transport of its points.
+    fn first_pieces(&self, fold: u64, fit: &Fit, reference: &Moments) -> Result<LearnablePotential, TrainingError> {
+        let config = self.pieces.unwrap_or_default();
+        let points = match fit.parts.as_slice() {
+            [rows] if self.config.smoothing == Smoothing::None => {
+                let chosen: Vec<usize> = self.places(rows.nrows(), 2).into_iter().take(config.points).collect();
+                self.source.noise().added_once(self.seed, 0, rows.select(Axis(0), &chosen))
+            }
+            _ => {
+                let stream = Stream::new(self.seed, Purpose::Pool);
+                fit.laws[0].sample(&stream, u64::MAX - 1 - fold, 0..config.points as u64)
+            }
+        };
+        let start = semi_discrete::start(&config, &points, &reference.mixture()?, self.seed)?;
+        Ok(LearnablePotential::LogSumExp(start))
     }
 
     /// A permutation of rows.
@@ -578,7 +479,7 @@ impl Polish {
                 return Err(TrainingError::Interrupted);
             }
             let observed = points.observed(Some(part))?;
-            state.parts.push(self.refit_by.fit(&observed, state.reference.clone(), FIRST_FIT)?.0);
+            state.parts.push(self.refit_by.fit(&observed, state.reference().clone(), FIRST_FIT)?.0);
         }
         Ok(())
     }
@@ -589,7 +490,7 @@ impl Polish {
         let points = NoisyParts::new(&fit.parts, &self.source.noise(), self.seed, state.step);
         let images = points.images(&potential);
         let stop = Stop { iterations: refit.iterations, tolerance: 0.0 };
-        state.reference = self.refit_by.fit(&images.observed(None)?, state.reference.clone(), stop)?.0;
+        state.refitted = Some(self.refit_by.fit(&images.observed(None)?, state.reference().clone(), stop)?.0);
         for (part, moments) in state.parts.iter_mut().enumerate() {
             *moments = self.refit_by.fit(&images.observed(Some(part))?, moments.clone(), stop)?.0;
         }
@@ -611,6 +512,16 @@ impl Sample for Blurred {
     fn draw(&self, words: &mut brenier_measure::Words, point: &mut [f64]) {
         self.inner.draw(words, point);
         point.iter_mut().for_each(|p| *p += self.sd * words.normal());
+    }
+}
+
+/// Whether the held-out points are those of the source itself.
+fn is_among(held_out: &Points, source: &Source) -> bool {
+    match source {
+        Source::Rows { points, noise } => {
+            points.nrows() == held_out.nrows() && (noise.sd > 0.0 || points.as_ref() == held_out)
+        }
+        Source::Fresh { .. } => false,
     }
 }
 

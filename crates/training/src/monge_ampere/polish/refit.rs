@@ -21,8 +21,9 @@ impl NoisyParts {
     pub fn new(parts: &[Points], noise: &InstanceNoise, seed: u64, round: u64) -> Self {
         let copies = if noise.sd > 0.0 { COPIES } else { 1 };
         let draw = |copy: u64| {
-            let epoch = round.wrapping_mul(COPIES).wrapping_add(copy);
-            parts.iter().map(|part| noise.added_in(epoch, seed, part.clone())).collect()
+            // Row by row other noise in every part: they judge each other.
+            let epoch = |part: usize| (round.wrapping_mul(COPIES).wrapping_add(copy)).wrapping_mul(1000) + part as u64;
+            parts.iter().enumerate().map(|(k, part)| noise.added_in(epoch(k), seed, part.clone())).collect()
         };
         Self { copies: (0..copies).map(draw).collect() }
     }

@@ -6,7 +6,7 @@ use brenier_transport::{Cloud, TransportError, nearest};
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
-/// Part of the variance of a neighbourhood that is added in every direction, so that flat ones have a density.
+/// Part of the variance of all points that is added in every direction, so that neighbourhoods which are flat, or one point time and again, have a density.
 const FLAT: f64 = 1e-6;
 
 /// `m_i + √(1 - κ²)(x_i - m_i) + κ N(0, C_i)`, i uniform: m_i and C_i of the neighbours of x_i.
@@ -36,14 +36,15 @@ impl LocalGaussians {
         let cloud = || Cloud::new(points.as_slice().expect("row-major"), d);
         let k = neighbours.clamp(1, n);
         let found = nearest::nearest(cloud()?, cloud()?, k, false)?;
+        let spread = points.var_axis(Axis(0), 0.0).sum() / d as f64;
+        let flat = FLAT * spread.max(f64::MIN_POSITIVE);
         let of_point = |indices: &[u32]| {
             let rows: Vec<usize> = indices.iter().map(|&i| i as usize).collect();
             let mut own = points.select(Axis(0), &rows);
             let mean = own.mean_axis(Axis(0)).expect("the point itself");
             own -= &mean;
             let mut covariance = own.t().dot(&own) / (k - 1).max(1) as f64;
-            let flat = FLAT * covariance.diag().sum() / d as f64;
-            covariance.diag_mut().mapv_inplace(|entry| entry + flat.max(f64::MIN_POSITIVE));
+            covariance.diag_mut().mapv_inplace(|entry| entry + flat);
             (mean, covariance * (share * share))
         };
         let parts: Vec<_> = found.indices.par_chunks(k).map(of_point).collect();

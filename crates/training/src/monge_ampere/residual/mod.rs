@@ -39,7 +39,6 @@ use super::expectation::{Expectations, MOST_AXES, MOST_NODES, Weighted};
 use super::inequality::{self, Inequality, Laws, Regret, gaussian_gap};
 use super::iterates::Iterate;
 use super::logistic::{Coordinates, FIRST, MOST_COEFFICIENTS, MongeAmpereLogisticConfig, constant_column};
-use super::reference::ReferenceConfig;
 use super::semi_dual::Curvature;
 use crate::error::TrainingError;
 use crate::fit::Flow;
@@ -342,7 +341,7 @@ impl MongeAmpereResidual {
                 });
             }
         }
-        if !matches!(method.config.reference, ReferenceConfig::FittedMixture(_)) {
+        if !method.config.reference.is_fitted() {
             method.reference()?;
         }
         Ok(method)
