@@ -71,6 +71,14 @@ pub enum TrainingError {
         /// The largest that is taken.
         most: usize,
     },
+    /// A refit of a reference that is not fitted.
+    #[error(
+        "`polish.refit` is for a `fitted_mixture`, and the reference here is {reference}; leave `refit` out, or name the reference"
+    )]
+    NothingToRefit {
+        /// What the reference is.
+        reference: &'static str,
+    },
     /// A polish in too many dimensions.
     #[error(
         "a polish forms a matrix of {found} × {found} at every point, and at most {most} dimensions are taken; leave `polish` out, with `potential` as `ridges`"

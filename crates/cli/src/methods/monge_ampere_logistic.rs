@@ -104,7 +104,8 @@ fn check_polish(config: &MongeAmpereLogisticConfig, is_weighted: bool, report: &
     if polish.refit.is_some() && !may_be_fitted {
         report("polish.refit", "a `fitted_mixture` is refitted; leave it out for other references");
     }
-    if polish.folds > 1 && !config.reference.is_log_concave() {
+    let is_normal = config.reference == ReferenceConfig::Automatic && config.potential != PotentialConfig::Ridges;
+    if polish.folds > 1 && !config.reference.is_log_concave() && !is_normal {
         report(
             "polish.folds",
             "the mean of potentials is as likely as their mean likelihood under `standard_normal` and `fitted_gaussian`; set it to 1",
@@ -163,6 +164,12 @@ impl Wiring for MongeAmpereLogisticConfig {
         }
         let mut report =
             |key: &str, message: &str| mistakes.report(&format!("method.{NAME}.{key}"), message.to_owned());
+        if is_weighted(config) && matches!(self.reference, ReferenceConfig::Stack(_)) {
+            report(
+                "reference",
+                "rows with weights are repeated, and a row must not judge itself in a stack; take `fitted_mixture`",
+            );
+        }
         check_polish(self, is_weighted(config), &mut report);
         if self.is_additive() {
             if self.expectations != Expectations::Samples {
@@ -254,7 +261,9 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn cure(&self) -> &'static str {
-        if self.polish.is_some() {
+        if self.polish.as_ref().is_some_and(|polish| polish.by == Descender::Fisher) {
+            "Take a larger `polish.batch`, look for points that are far from all others, or raise `ridges.floor`"
+        } else if self.polish.is_some() {
             "Take a smaller `polish.rate`, look for points that are far from all others, or raise the `floor` of the potential"
         } else if self.is_additive() {
             "Look for points that are far from all others, take the step `newton` or a smaller `step_size`, or raise `ridges.floor`"

@@ -3,6 +3,9 @@
 //! A convex φ carries data to a reference by its gradient, `y = ∇φ(x)`, and the reference to data by the inverse of it; both are
 //! optimal. Deb and Liang, No-Regret Generative Modeling via Parabolic Monge-Ampère PDE (2504.09279), in the dual coordinates `φ = ψ*`.
 //! The paper's own coordinates are the primal ones: `x = ∇ψ(y)`, ψ a residual network.
+//!
+//! A family whose every parameter is learnt says what a loss of the map pulls at each ([`ParametricPotential`]): log-sum-exp pieces, and ridges that
+//! move or stay.
 
 mod brenier_map;
 mod composition;

@@ -113,6 +113,20 @@ impl LearnablePotential {
     }
 }
 
+impl LearnablePotential {
+    /// Whether a mean of both is one: of one family and shape.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::LogSumExp(own), Self::LogSumExp(other)) => own.quadratic.dim() == other.quadratic.dim(),
+            (Self::Ridges(own), Self::Ridges(other)) => {
+                own.directions.dim() == other.directions.dim() && own.knots.dim() == other.knots.dim()
+            }
+            (Self::LinearRidges(own), Self::LinearRidges(other)) => own.ridges() == other.ridges(),
+            _ => false,
+        }
+    }
+}
+
 impl ParametricPotential for LearnablePotential {
     fn dim(&self) -> usize {
         match self {

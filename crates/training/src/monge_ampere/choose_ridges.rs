@@ -67,7 +67,15 @@ impl RidgesConfig {
 
     /// As many coefficients as ridges in dimension d may have.
     pub fn most_coefficients(&self, d: usize) -> usize {
-        let directions = if d == 1 { 1 } else { self.wanted(d).max(3 * d).saturating_add(if d == 2 { 4 } else { 0 }) };
+        let directions = if d == 1 {
+            1
+        } else {
+            self.wanted(d).max(if self.independent_components { 3 * d } else { 2 * d }).saturating_add(if d == 2 {
+                4
+            } else {
+                0
+            })
+        };
         directions.saturating_mul(1 + self.knots + 2 * BEYOND.len()).saturating_add(d)
     }
 

@@ -6,6 +6,9 @@
 //! in its coefficients a stage costs the same however many went before, and is one step downhill on Kantorovich's semi-dual ([`semi_dual`]). The
 //! form of the paper, ψ on the side of the reference, composes its stages ([`residual`]). From an unnormalised density nothing is left to learn in a
 //! stage, and the update is fitted into a family on the side of the reference ([`score`]).
+//!
+//! Stages end where moments match. What the likelihood still gains is had by descent on it ([`polish`]), on every parameter of a convex potential, from
+//! where stages or semi-discrete transport end; the reference may be a stack of densities, or a mixture that follows the map.
 
 mod box_program;
 mod choose_ridges;

@@ -177,13 +177,13 @@ impl StackConfig {
         parts
     }
 
-    /// Refuses a stack without parts.
+    /// Refuses a stack that has no parts for so many points.
     ///
     /// # Errors
     ///
     /// [`TrainingError::EmptyStack`].
-    pub fn check(&self) -> Result<(), TrainingError> {
-        if self.parts(0).is_empty() { Err(TrainingError::EmptyStack) } else { Ok(()) }
+    pub fn check(&self, points: usize) -> Result<(), TrainingError> {
+        if self.parts(points).is_empty() { Err(TrainingError::EmptyStack) } else { Ok(()) }
     }
 
     /// The stack for points `[n, d]`.
@@ -194,8 +194,7 @@ impl StackConfig {
     pub fn fit(&self, points: &Points, seed: u64, go_on: fn() -> bool) -> Result<Stack, TrainingError> {
         let n = points.nrows();
         let (parts, folds) = (self.parts(n), self.folds.min(n));
-        self.check()?;
-        if folds < 2 {
+        if parts.is_empty() || folds < 2 {
             return Err(TrainingError::EmptyStack);
         }
         let fold_of: Vec<usize> = Stream::new(seed, Purpose::MixtureStart)

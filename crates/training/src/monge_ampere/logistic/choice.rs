@@ -13,10 +13,10 @@ const FEW_DIMENSIONS: usize = 3;
 /// Above this dimension a polish, which forms Hessians, takes hours.
 const MOST_POLISHED: usize = 100;
 
-/// Below this number of points a mixture of one size says less of a law than a stack of many.
+/// Below this number of points fewer pieces are enough, and in three dimensions a mixture of one size says less of a law than a stack of many.
 const FEW_POINTS: usize = 1200;
 
-/// From this number of points on nothing is memorised.
+/// From this number of points on nothing is memorised; below, in the plane, a stack of many densities is safer than a mixture of one size.
 const MANY_POINTS: usize = 8000;
 
 impl MongeAmpereLogisticConfig {
@@ -30,7 +30,10 @@ impl MongeAmpereLogisticConfig {
         if self.reference == ReferenceConfig::Automatic {
             let wants_pieces = match (&self.potential, points) {
                 (PotentialConfig::LogSumExp(_), _) | (_, None) => true,
-                (PotentialConfig::Automatic, Some(n)) => d > MOST_POLISHED || (d <= FEW_DIMENSIONS && n < FEW_POINTS),
+                (PotentialConfig::Automatic, Some(n)) => {
+                    let few = if d <= 2 { MANY_POINTS } else { FEW_POINTS };
+                    d > MOST_POLISHED || (d <= FEW_DIMENSIONS && n < few)
+                }
                 (PotentialConfig::Ridges, Some(_)) => d > MOST_POLISHED,
             };
             let (reference, reason) = match points {
@@ -55,10 +58,15 @@ impl MongeAmpereLogisticConfig {
             reasons.push(format!("potential {} for {many} in dimension {d}: {reason}", chosen.potential.name()));
         }
         // Rows with weights are repeated, and a row must not judge itself.
-        if is_weighted && let Some(polish) = &mut chosen.polish {
+        if is_weighted
+            && self.potential == PotentialConfig::Automatic
+            && let Some(polish) = &mut chosen.polish
+        {
             polish.refit.iter_mut().for_each(|refit| refit.folds = 1);
             if polish.smoothing != Smoothing::None {
-                polish.smoothing = Smoothing::Isotropic { sd: 0.1 };
+                (polish.smoothing, polish.patience) =
+                    (Smoothing::Isotropic { sd: 0.1 }, PolishConfig::default().patience);
+                reasons.push("rows have weights: isotropic noise stands for the stack, which would see every row in several folds".to_owned());
             }
         }
         (!reasons.is_empty()).then_some((chosen, reasons))
@@ -89,8 +97,9 @@ impl MongeAmpereLogisticConfig {
 fn choose_ridges(chosen: &mut MongeAmpereLogisticConfig, d: usize, points: Option<usize>) -> &'static str {
     if d > MOST_POLISHED {
         (chosen.potential, chosen.polish) = (PotentialConfig::Ridges, None);
-        (chosen.stages, chosen.ridges) = (chosen.stages.max(1), RidgesConfig { knots: 6, ..RidgesConfig::default() });
-        return "in so many dimensions stages are what is affordable";
+        chosen.stages = 20;
+        chosen.ridges = RidgesConfig { directions: Some(d), knots: 1, ..RidgesConfig::default() };
+        return "in so many dimensions a few stages of few ridges are what is affordable";
     }
     let is_many = points.is_none_or(|n| n >= MANY_POINTS);
     let is_planar = d <= FEW_DIMENSIONS;
@@ -177,7 +186,8 @@ mod tests {
         let few = of(&open, 2, Some(500));
         assert_eq!((few.reference.name(), few.potential.name()), ("standard_normal", "log_sum_exp"));
         assert!(matches!(few.polish.unwrap().smoothing, Smoothing::Stack(_)));
-        for (d, points) in [(2, Some(2000)), (2, Some(20_000)), (1, Some(3000)), (64, Some(1000))] {
+        assert_eq!(of(&open, 2, Some(2000)).potential.name(), "log_sum_exp");
+        for (d, points) in [(3, Some(2000)), (2, Some(20_000)), (1, Some(9000)), (64, Some(1000))] {
             let chosen = of(&open, d, points);
             assert_eq!((chosen.reference.name(), chosen.potential.name()), ("fitted_mixture", "ridges"), "{d}");
             assert_eq!((chosen.stages, chosen.ridges.independent_components), (0, d == 64));
@@ -192,6 +202,10 @@ mod tests {
         let wide = of(&open, 784, Some(60));
         assert_eq!((wide.reference.name(), wide.potential.name()), ("standard_normal", "ridges"));
         assert!(wide.polish.is_none() && wide.stages > 0);
+        for d in [101, 300, 700] {
+            let ridges = of(&open, d, Some(60)).ridges;
+            assert!(ridges.most_coefficients(d) <= super::super::MOST_COEFFICIENTS, "{d}");
+        }
         let gaussian = MongeAmpereLogisticConfig { reference: ReferenceConfig::FittedGaussian, ..open };
         let kept = of(&gaussian, 2, Some(20_000));
         assert_eq!((kept.reference.name(), kept.potential.name()), ("fitted_gaussian", "log_sum_exp"));

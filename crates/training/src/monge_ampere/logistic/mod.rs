@@ -619,7 +619,7 @@ pub(super) fn check_reference(
     seed: u64,
 ) -> Result<(), TrainingError> {
     if let ReferenceConfig::Stack(stack) = reference {
-        stack.check()?;
+        stack.check(points.nrows())?;
     }
     if reference.is_fitted() { Ok(()) } else { reference.build(points, noise, held_out, seed, || true).map(drop) }
 }

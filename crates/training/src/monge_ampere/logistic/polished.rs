@@ -17,6 +17,7 @@ use crate::error::TrainingError;
 use crate::fit::Flow;
 use crate::method::{Files, Method, Observe, Scalars};
 use crate::monge_ampere::polish::{Descender, Polish, PolishConfig, PolishState, PotentialConfig};
+use crate::monge_ampere::reference::ReferenceConfig;
 use crate::source::Source;
 
 /// The file of a checkpoint in the second phase.
@@ -105,6 +106,9 @@ impl PolishedMap {
             return Err(TrainingError::TooManyCoefficients { count: coefficients, most: MOST_COEFFICIENTS });
         }
         check_reference(&config.reference, &points, &noise, &held_out, seed)?;
+        if polish.refit.is_some() && !matches!(config.reference, ReferenceConfig::FittedMixture(_)) {
+            return Err(TrainingError::NothingToRefit { reference: config.reference.name() });
+        }
         let pieces = match &config.potential {
             PotentialConfig::LogSumExp(pieces) => Some(*pieces),
             PotentialConfig::Ridges | PotentialConfig::Automatic => None,

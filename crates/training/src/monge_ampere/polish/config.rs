@@ -17,7 +17,7 @@ pub struct PolishConfig {
     /// Points in one update.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub batch: usize,
-    /// The learning rate at its peak: a cosine falls to a hundredth of it.
+    /// The learning rate of Adam at its peak: a cosine falls to a hundredth of it.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub rate: f64,
     /// The share of the updates in which it rises from 0.
@@ -32,7 +32,8 @@ pub struct PolishConfig {
     /// So many judgements without a better one end a fit. Null, and with a stack, whose draws are endless: all updates are made.
     #[schemars(range(min = 1))]
     pub patience: Option<u64>,
-    /// The share of the held-out points that a judgement leaves out: those of the least density, which a few outliers would decide.
+    /// The share of the held-out points that a judgement, and every number that tells of one, leaves out: those of the least density, which a few outliers would
+    /// decide.
     #[schemars(range(min = 0.0, max = 0.5))]
     pub trimmed: f64,
     /// Above 1, and without stages, so many fits, each to the points of all folds but one, on which it is judged; the potential is their mean. For references

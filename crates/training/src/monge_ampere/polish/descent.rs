@@ -34,6 +34,7 @@ impl Descent {
     pub fn is_consistent(&self) -> bool {
         let lists = [&self.parameters, &self.average, &self.first, &self.second];
         lists.iter().all(|list| list.len() == self.parameters.len() && list.iter().all(|x| x.is_finite()))
+            && self.second.iter().all(|&square| square >= 0.0)
     }
 
     /// One update against a gradient, each parameter at its own pace; then `settle` may move the parameters, and the average follows.
@@ -59,6 +60,12 @@ impl Descent {
             *parameter -= rate * pace * (*first / corrections[0]) / ((*second / corrections[1]).sqrt() + EPSILON);
         }
         self.parameters = settle(&self.parameters);
+    }
+
+    /// Takes parameters that were found in another way.
+    pub fn take(&mut self, parameters: Vec<f64>) {
+        self.parameters = parameters;
+        self.updates += 1;
     }
 
     /// Moves the average toward the parameters; while it is young, faster than the decay says.
@@ -87,6 +94,16 @@ mod tests {
             descent.follow(0.99);
         }
         assert!(descent.is_consistent());
+        // The longer an average is, the less it has of what was taken last.
+        let after = |decay: f64| {
+            let mut taken = Descent::new(vec![0.0]);
+            for step in 0..203 {
+                taken.take(vec![if step < 200 { 0.0 } else { 1.0 }]);
+                taken.follow(decay);
+            }
+            taken.average[0]
+        };
+        assert!(after(0.6) > after(0.9) && after(0.9) > after(0.99));
         for (found, wanted) in [&descent.parameters, &descent.average].into_iter().map(|x| (x, [3.0, -0.5, 0.5])) {
             assert!(found.iter().zip(wanted).all(|(x, y)| (x - y).abs() < 2e-2), "{found:?}");
         }

@@ -7,7 +7,7 @@
 //! # Design
 //!
 //! The stages of Algorithm 1 end where moments match, which is not where the likelihood is largest, and their loss does not show it. The polish
-//! goes on from there, or from [semi-discrete transport](semi_discrete), and stays within convex potentials: what it reaches is again one
+//! goes on from there, or from semi-discrete transport, and stays within convex potentials: what it reaches is again one
 //! Brenier map with an exact density. An update is one batch; its points and their noise are functions of the seed and the update, so that
 //! a run goes on from any of them with the same bits.
 //!
@@ -39,7 +39,7 @@ pub use self::state::PolishState;
 use self::descent::Descent;
 use self::refit::NoisyParts;
 use self::smoothing::LocalNoise;
-use self::state::{Candidate, Judgement};
+use self::state::Candidate;
 use crate::error::TrainingError;
 use crate::learning_rate::LearningRate;
 use crate::source::Source;
@@ -114,7 +114,7 @@ impl Polish {
             || matches!(config.smoothing, Smoothing::LocalCovariance { .. } | Smoothing::Stack(_));
         let d = source.dim();
         if let Smoothing::Stack(stack) = &config.smoothing {
-            stack.check()?;
+            stack.check(source.points(seed, 0).nrows())?;
         }
         match &source {
             _ if d > MOST_DIMENSIONS => Err(TrainingError::PolishDimension { found: d, most: MOST_DIMENSIONS }),
@@ -150,12 +150,6 @@ impl Polish {
     ///
     /// What a stack or exact transport refuses; an interruption.
     pub fn start(&self, given: Option<LearnablePotential>, reference: Moments) -> Result<PolishState, TrainingError> {
-        if is_among(&self.held_out, &self.source) {
-            warn!(
-                "there is no validation part: the map is judged by the points that it is fitted to, and to memorise them looks best; give the \
-                 data set a share of `split.validation`"
-            );
-        }
         let law = self.law(&reference)?;
         let without_map = self.judgement(law.log_density(&self.held_out).into_iter().map(|value| -value).collect());
         let fit = self.fit(0)?;
@@ -261,21 +255,20 @@ impl Polish {
             return Ok(());
         }
         self.judge_law(state)?;
-        let nll = |judgement: Option<Judgement>| judgement.map_or(f64::NAN, |judgement| judgement.nll);
+        let nll = |nll: Option<f64>| nll.unwrap_or(f64::NAN);
         let (with, without) = (nll(state.with_map), nll(state.without_map));
-        let points = if is_among(&self.held_out, &self.source) { "the training points" } else { "held-out points" };
-        let worst = match self.config.trimmed {
-            0.0 => String::new(),
-            share => format!(", judged without the worst {}%", 100.0 * share),
+        let points = match (self.config.trimmed * self.held_out.nrows() as f64) as usize {
+            0 => "held-out points".to_owned(),
+            left_out => format!("held-out points without the {left_out} least likely"),
         };
         if state.keeps_map() {
             info!(
-                "the map changes the negative log-likelihood of {points} from {without:.4}, that of the reference alone, to {with:.4}{worst}"
+                "the negative log-likelihood of {points} is {without:.4} under the reference alone and {with:.4} with the map"
             );
         } else {
             warn!(
                 "no map is kept: the negative log-likelihood of {points} is {without:.4} under the reference alone and {with:.4} with a \
-                 map{worst}; the law of this run is its reference"
+                 map; the law of this run is its reference"
             );
         }
         Ok(())
@@ -296,7 +289,7 @@ impl Polish {
             LearnablePotential::LinearRidges(ridges) if self.config.by == Descender::Fisher => {
                 let (loss, theta) = fisher::step(ridges, &laws[part], &x);
                 // A batch that no step of any length makes more likely leaves θ where it is.
-                state.descent.parameters = theta.unwrap_or_else(|| potential.parameters());
+                state.descent.take(theta.unwrap_or_else(|| potential.parameters()));
                 state.descent.follow(self.config.ema);
                 (loss, None)
             }
@@ -305,6 +298,7 @@ impl Polish {
                 (loss, Some(gradient))
             }
         };
+        let gradient_has_rate = gradient.is_some();
         if loss.is_finite() && gradient.iter().flatten().all(|g| g.is_finite()) {
             state.refused = 0;
             state.losses = (state.losses.0 + loss, state.losses.1 + 1);
@@ -326,6 +320,8 @@ impl Polish {
             }
         }
         (state.step, state.update) = (state.step + 1, state.update + 1);
+        // Fisher scoring has no rate.
+        let rate = gradient_has_rate.then_some(rate);
         state.last = loss.is_finite().then_some((loss, rate));
         if let Some(refit) = &self.config.refit
             && state.update.is_multiple_of(refit.every)
@@ -343,12 +339,10 @@ impl Polish {
     fn judge(&self, state: &mut PolishState, fit: &Fit) -> Result<(), TrainingError> {
         let average = state.potential.with_parameters(&state.descent.average);
         let found = self.judgement(self.law(state.reference())?.negative_log_likelihood(&average, &fit.held_out));
-        let is_better = |found: &Judgement| {
-            self.is_endless() || state.best.as_ref().is_none_or(|best| found.trimmed < best.judgement.trimmed)
-        };
-        if let Some(judgement) = found.filter(is_better) {
+        let is_better = |found: &f64| self.is_endless() || state.best.as_ref().is_none_or(|best| *found < best.nll);
+        if let Some(nll) = found.filter(is_better) {
             let (parameters, refitted) = (state.descent.average.clone(), state.refitted.clone());
-            state.best = Some(Candidate { judgement, parameters, refitted });
+            state.best = Some(Candidate { nll, parameters, refitted });
             state.since_best = 0;
         } else {
             state.since_best += 1;
@@ -362,7 +356,7 @@ impl Polish {
 
     fn judge_law(&self, state: &mut PolishState) -> Result<(), TrainingError> {
         state.with_map = match &state.best {
-            Some(best) if self.config.folds == 1 => Some(best.judgement),
+            Some(best) if self.config.folds == 1 => Some(best.nll),
             _ => {
                 let (potential, reference) = state.candidate();
                 self.judgement(self.law(reference)?.negative_log_likelihood(&potential, &self.held_out))
@@ -371,8 +365,13 @@ impl Polish {
         Ok(())
     }
 
-    fn judgement(&self, values: Vec<f64>) -> Option<Judgement> {
-        Judgement::of(values, self.config.trimmed)
+    /// The mean without the largest, of negative log-likelihoods of single points; `None` where it is not finite.
+    fn judgement(&self, mut values: Vec<f64>) -> Option<f64> {
+        values.sort_by(f64::total_cmp);
+        let kept = values.len() - (self.config.trimmed * values.len() as f64) as usize;
+        let is_nan = values.iter().any(|value| value.is_nan());
+        let mean = values[..kept].iter().sum::<f64>() / kept as f64;
+        (mean.is_finite() && !is_nan).then_some(mean)
     }
 
     fn law(&self, reference: &Moments) -> Result<ReferenceLaw, TrainingError> {
@@ -512,16 +511,6 @@ impl Sample for Blurred {
     fn draw(&self, words: &mut brenier_measure::Words, point: &mut [f64]) {
         self.inner.draw(words, point);
         point.iter_mut().for_each(|p| *p += self.sd * words.normal());
-    }
-}
-
-/// Whether the held-out points are those of the source itself.
-fn is_among(held_out: &Points, source: &Source) -> bool {
-    match source {
-        Source::Rows { points, noise } => {
-            points.nrows() == held_out.nrows() && (noise.sd > 0.0 || points.as_ref() == held_out)
-        }
-        Source::Fresh { .. } => false,
     }
 }
 

@@ -1,6 +1,5 @@
 //! How far a polish has come, and the law that it stands for.
 
-use std::mem::discriminant;
 use std::sync::Arc;
 
 use brenier_measure::Points;
@@ -41,46 +40,26 @@ pub struct PolishState {
     pub(super) since_best: u64,
     /// Those of the fits that are done.
     pub(super) members: Vec<LearnablePotential>,
-    /// What held-out points say of the reference alone.
-    pub(super) without_map: Option<Judgement>,
-    /// What they say of the law with the map as it stands.
-    pub(super) with_map: Option<Judgement>,
+    /// The negative log-likelihood a held-out point (nats) under the reference alone, without the least likely points.
+    pub(super) without_map: Option<f64>,
+    /// That of the law with the map as it stands.
+    pub(super) with_map: Option<f64>,
     /// Points near which the map has its images, `[m, d]`.
     pub(super) starts: Points,
     /// The sum of the losses since the last judgement, and their number.
     pub(super) losses: (f64, u64),
     /// Their mean at the last judgement.
     pub(super) mean_loss: Option<f64>,
-    /// The loss of the last update, and its rate.
-    pub(super) last: Option<(f64, f64)>,
-}
-
-/// A negative log-likelihood a held-out point (nats).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Judgement {
-    /// The mean over all points.
-    pub nll: f64,
-    /// The mean without those of the least density, which decides.
-    pub trimmed: f64,
-}
-
-impl Judgement {
-    /// Of the negative log-likelihoods of single points, the largest of which are left out by a share; `None` where they have no finite mean.
-    pub fn of(mut values: Vec<f64>, trimmed: f64) -> Option<Self> {
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        values.sort_by(f64::total_cmp);
-        let kept = values.len() - (trimmed * values.len() as f64) as usize;
-        let judgement = Self { nll: mean(&values), trimmed: mean(&values[..kept]) };
-        (judgement.nll.is_finite() && judgement.trimmed.is_finite()).then_some(judgement)
-    }
+    /// The loss of the last update, and its rate where it has one.
+    pub(super) last: Option<(f64, Option<f64>)>,
 }
 
 /// A potential with its reference, and what held-out points say of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
-    pub judgement: Judgement,
+    /// Negative log-likelihood a held-out point (nats), without the least likely.
+    pub nll: f64,
     pub parameters: Vec<f64>,
     /// The reference, where it was refitted.
     pub refitted: Option<Moments>,
@@ -90,17 +69,15 @@ impl PolishState {
     /// Whether sizes agree, all numbers are finite, and every reference is one.
     pub fn is_consistent(&self) -> bool {
         let d = ParametricPotential::dim(&self.potential);
-        let (count, form) = (self.potential.parameters().len(), discriminant(&self.potential));
+        let count = self.potential.parameters().len();
         let refitted = self.refitted.iter().chain(self.best.iter().filter_map(|best| best.refitted.as_ref()));
         let references = self.parts.iter().chain([&self.first_reference]).chain(refitted);
-        let is_member = |member: &LearnablePotential| {
-            // A mean is one of potentials of one family, with as many knots a direction.
-            member.is_consistent() && discriminant(member) == form && member.parameters().len() == count
-        };
+        let is_member = |member: &LearnablePotential| member.is_consistent() && member.is_like(&self.potential);
         let is_reference = |moments: &Moments| {
             moments.means.ncols() == d && moments.mixture().is_ok_and(|mixture| mixture.has_density())
         };
         self.potential.is_consistent()
+            && self.members.len() as u64 <= self.fold
             && self.members.iter().all(is_member)
             && self.descent.is_consistent()
             && self.descent.parameters.len() == count
@@ -127,13 +104,12 @@ impl PolishState {
 
     /// What is worth a line of metrics.
     pub fn said(&self) -> Scalars {
-        let nll = |judgement: &Option<Judgement>| judgement.map(|judgement| judgement.nll);
         let all = [
             ("polish_loss", self.last.map(|(loss, _)| loss)),
-            ("polish_rate", self.last.map(|(_, rate)| rate)),
+            ("polish_rate", self.last.and_then(|(_, rate)| rate)),
             ("polish_mean_loss", self.mean_loss),
-            ("held_out_nll_polish", nll(&self.with_map)),
-            ("held_out_nll_reference", nll(&self.without_map)),
+            ("held_out_nll_polish", self.with_map),
+            ("held_out_nll_reference", self.without_map),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value.filter(|value| value.is_finite())?))).collect()
     }
@@ -154,15 +130,15 @@ impl PolishState {
     /// Whether the map is worth more than its reference alone.
     pub(super) fn keeps_map(&self) -> bool {
         match (&self.with_map, &self.without_map) {
-            (Some(with), Some(without)) => with.trimmed < without.trimmed,
+            (Some(with), Some(without)) => with < without,
             (with, _) => with.is_some(),
         }
     }
 
     /// What held-out points say of the law as it stands; NaN where they say nothing.
     pub(super) fn nll(&self) -> f64 {
-        let judgement = if self.keeps_map() { &self.with_map } else { &self.without_map };
-        judgement.map_or(f64::NAN, |judgement| judgement.nll)
+        let nll = if self.keeps_map() { self.with_map } else { self.without_map };
+        nll.unwrap_or(f64::NAN)
     }
 
     /// The law as it stands.

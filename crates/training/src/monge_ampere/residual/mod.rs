@@ -39,6 +39,7 @@ use super::expectation::{Expectations, MOST_AXES, MOST_NODES, Weighted};
 use super::inequality::{self, Inequality, Laws, Regret, gaussian_gap};
 use super::iterates::Iterate;
 use super::logistic::{Coordinates, FIRST, MOST_COEFFICIENTS, MongeAmpereLogisticConfig, constant_column};
+use super::reference::ReferenceConfig;
 use super::semi_dual::Curvature;
 use crate::error::TrainingError;
 use crate::fit::Flow;
@@ -341,8 +342,10 @@ impl MongeAmpereResidual {
                 });
             }
         }
-        if !method.config.reference.is_fitted() {
-            method.reference()?;
+        match &method.config.reference {
+            ReferenceConfig::Stack(stack) => stack.check(method.source.points(seed, FIRST).nrows())?,
+            ReferenceConfig::FittedMixture(_) => {}
+            _ => drop(method.reference()?),
         }
         Ok(method)
     }
