@@ -29,8 +29,13 @@ METHODS = {
     "on_mixture": ("monge_ampere/two_moons", {f"{METHOD}.potential": "automatic", f"{METHOD}.reference": MIXTURE}),
     "stack": (
         "monge_ampere/two_moons",
-        # One update at no rate: the law is the reference.
-        {f"{METHOD}.reference": {"stack": {}}, f"{METHOD}.stages": 0, f"{METHOD}.polish": {"steps": 1, "rate": 1e-12}},
+        # One update at no rate of ridges that hardly bend: the law is the reference, with a map or without.
+        {
+            f"{METHOD}.reference": {"stack": {}},
+            f"{METHOD}.ridges": {"directions": 2, "knots": 1, "least_width": 10},
+            f"{METHOD}.stages": 0,
+            f"{METHOD}.polish": {"steps": 1, "rate": 1e-12},
+        },
     ),
     "mixture": ("mixture/two_moons", {"method.gaussian_mixture.components": SIZES, "method.gaussian_mixture.restarts": 1}),
     "stages": ("monge_ampere/two_moons", {f"{METHOD}.stages": 1000, f"{METHOD}.patience": 40}),

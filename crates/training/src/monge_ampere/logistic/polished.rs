@@ -165,7 +165,7 @@ impl PolishedMap {
         Ok(PolishPhase {
             stages: state.step,
             stages_nll: nll.is_finite().then_some(nll),
-            polish: self.polish.start(Some(start), reference)?,
+            polish: self.polish.start(Some(start), true, reference)?,
         })
     }
 }
@@ -183,7 +183,10 @@ impl Method for PolishedMap {
         }
         let (points, noise) = (self.source.points(self.seed, FIRST), self.source.noise());
         let reference = self.config.reference.build(&points, &noise, &self.held_out, self.seed, self.go_on)?;
-        let polish = self.polish.start(self.first(&reference)?, reference)?;
+        let first = self.first(&reference)?;
+        // Pieces start at the transport of the points.
+        let is_learnt = first.is_none();
+        let polish = self.polish.start(first, is_learnt, reference)?;
         Ok(PolishedState::Polish(Box::new(PolishPhase { stages: 0, stages_nll: None, polish })))
     }
 

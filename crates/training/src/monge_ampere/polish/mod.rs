@@ -146,10 +146,17 @@ impl Polish {
 
     /// Before the first update, from a potential that is given where the polish makes none of its own.
     ///
+    /// One that nothing was learnt of yet is no candidate: few held-out points may by chance find it more likely than the reference.
+    ///
     /// # Errors
     ///
     /// What a stack or exact transport refuses; an interruption.
-    pub fn start(&self, given: Option<LearnablePotential>, reference: Moments) -> Result<PolishState, TrainingError> {
+    pub fn start(
+        &self,
+        given: Option<LearnablePotential>,
+        is_learnt: bool,
+        reference: Moments,
+    ) -> Result<PolishState, TrainingError> {
         let law = self.law(&reference)?;
         let without_map = self.judgement(law.log_density(&self.held_out).into_iter().map(|value| -value).collect());
         let fit = self.fit(0)?;
@@ -180,7 +187,9 @@ impl Polish {
             last: None,
         };
         self.fit_parts(&mut state, &fit)?;
-        self.judge(&mut state, &fit)?;
+        if is_learnt {
+            self.judge(&mut state, &fit)?;
+        }
         let course = self.course_of(&state, fit)?;
         *self.course.lock().expect("no panic while it is held") = Some(course);
         Ok(state)
