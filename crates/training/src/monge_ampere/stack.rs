@@ -107,6 +107,9 @@ impl fmt::Display for Stack {
     }
 }
 
+/// A part without a fold: what it says of the points of that fold; itself, where it is a mixture.
+type Fitted = (Vec<f64>, Option<Moments>);
+
 /// One part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Part {
@@ -125,6 +128,29 @@ impl Part {
                 format!("kernels of {share} of {neighbours} neighbours")
             }
         }
+    }
+
+    /// The part for all points. A mixture that was good without each of the folds must not end in a worse optimum with all of them: of the fits from its own
+    /// start and from those of the folds the most likely one.
+    fn fit_to_all(
+        self,
+        points: &Points,
+        of_folds: &[&Moments],
+        shrinkage: f64,
+        seed: u64,
+    ) -> Result<Moments, TrainingError> {
+        let Self::Mixture { components, restart } = self else { return self.fit(points, shrinkage, seed) };
+        let observed = Observed::new(points, None, None)?;
+        let method = ExpectationMaximization { shrinkage, ..Default::default() };
+        let own = method.start(&observed, components, seed, restart);
+        let mut best: Option<(Moments, f64)> = None;
+        for start in std::iter::once(&own).chain(of_folds.iter().copied()) {
+            let found = method.fit(&observed, start.clone(), STOP)?;
+            if best.as_ref().is_none_or(|best| found.1 > best.1) {
+                best = Some(found);
+            }
+        }
+        Ok(best.map_or(own, |(moments, _)| moments))
     }
 
     fn fit(self, points: &Points, shrinkage: f64, seed: u64) -> Result<Moments, TrainingError> {
@@ -204,21 +230,25 @@ impl StackConfig {
             .collect();
         let used = self.used_folds.unwrap_or(if n >= MANY { 1 } else { folds }).min(folds);
         let mut told: Vec<Array2<f64>> = Vec::new();
+        // Of every fold, the mixtures among its parts.
+        let mut of_folds: Vec<Vec<Option<Moments>>> = Vec::new();
         for fold in 0..used {
             let (out, kept): (Vec<usize>, Vec<usize>) = (0..n).partition(|&i| fold_of[i] == fold);
             let (held_out, kept) = (points.select(Axis(0), &out), points.select(Axis(0), &kept));
-            let columns: Vec<Result<Vec<f64>, TrainingError>> = parts
+            let fitted: Vec<Result<Fitted, TrainingError>> = parts
                 .par_iter()
                 .map(|part| {
                     if !go_on() {
                         return Err(TrainingError::Interrupted);
                     }
-                    let mixture = part.fit(&kept, self.shrinkage, seed)?.mixture()?;
-                    let law = ReferenceLaw::new(&mixture).ok_or(TrainingError::NoReferenceDensity)?;
-                    Ok(law.log_density(&held_out))
+                    let moments = part.fit(&kept, self.shrinkage, seed)?;
+                    let law = ReferenceLaw::new(&moments.mixture()?).ok_or(TrainingError::NoReferenceDensity)?;
+                    Ok((law.log_density(&held_out), matches!(part, Part::Mixture { .. }).then_some(moments)))
                 })
                 .collect();
-            let columns = columns.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let (columns, mixtures): (Vec<_>, Vec<_>) =
+                fitted.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+            of_folds.push(mixtures);
             told.push(Array2::from_shape_fn((out.len(), parts.len()), |(i, k)| columns[k][i]));
         }
         let views: Vec<_> = told.iter().map(|part| part.view()).collect();
@@ -230,9 +260,13 @@ impl StackConfig {
         let total: f64 = alive.iter().map(|&k| weights[k]).sum();
         let fitted: Vec<Result<Moments, TrainingError>> = alive
             .par_iter()
-            .map(
-                |&k| if go_on() { parts[k].fit(points, self.shrinkage, seed) } else { Err(TrainingError::Interrupted) },
-            )
+            .map(|&k| {
+                if !go_on() {
+                    return Err(TrainingError::Interrupted);
+                }
+                let mixtures: Vec<&Moments> = of_folds.iter().filter_map(|parts| parts[k].as_ref()).collect();
+                parts[k].fit_to_all(points, &mixtures, self.shrinkage, seed)
+            })
             .collect();
         let fitted = fitted.into_iter().collect::<Result<Vec<_>, _>>()?;
         let shares: Vec<f64> = alive.iter().map(|&k| weights[k] / total).collect();
