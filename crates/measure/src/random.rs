@@ -71,6 +71,8 @@ pub enum Purpose {
     Modes = 27,
     /// Points of the polish of a map.
     Polish = 28,
+    /// Points of the reference, and places of a batch, in a descent on the semi-dual.
+    SemiDual = 29,
 }
 
 /// All words of one (seed, purpose).

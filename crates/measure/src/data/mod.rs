@@ -204,6 +204,16 @@ pub fn read_points(path: &Path, columns: Option<&[String]>, header: Option<bool>
     read(path, &Selection { columns, names_needed: false, header, ..Selection::default() })
 }
 
+/// The array of this name in an npz archive, its rows flattened.
+///
+/// # Errors
+/// [`DataError::File`]: one without the name too.
+pub fn read_array(path: &Path, name: &str) -> Result<Points, DataError> {
+    let columns = [name.to_owned()];
+    read(path, &Selection { columns: Some(&columns), names_needed: true, ..Selection::default() })
+        .map(|data| data.points)
+}
+
 /// SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     source::hexadecimal(&Sha256::digest(bytes))

@@ -6,15 +6,12 @@
 //! dimensions, above that from conjugate gradients; the step is halved until the residual halves, or the objective falls as Armijo asks
 //! (near the minimum it knows no more digits). Every row has a step of its own, and rows that have arrived leave the batch.
 
-use brenier_measure::linear_algebra::Cholesky;
 use brenier_measure::{Points, to_points, to_tensor};
 use burn::tensor::{DType, Device, Tensor};
 use ndarray::Axis;
 
+use super::newton::{self, EXPLICIT};
 use super::potential::ConvexPotential;
-
-/// The largest dimension in which Hessians are formed.
-pub const EXPLICIT: usize = 64;
 
 /// Halvings of one step.
 const HALVINGS: usize = 40;
@@ -141,7 +138,11 @@ impl Active {
     ///
     /// Nearly every full step halves the residual: the objective is asked only where one does not.
     fn step(mut self, potential: &dyn ConvexPotential) -> Self {
-        let directions = if potential.dim() <= EXPLICIT { self.by_hessians() } else { self.by_products(potential) };
+        let directions = if potential.dim() <= EXPLICIT {
+            newton::by_hessians(&self.gaps, &self.hessians)
+        } else {
+            newton::by_products(potential, &tensor(&self.x), &self.gaps)
+        };
         let slopes: Vec<f64> = (&directions * &self.gaps).rows().into_iter().map(|row| row.sum()).collect();
         let mut open: Vec<usize> = (0..self.x.nrows()).collect();
         let mut length = 1.0;
@@ -172,58 +173,6 @@ impl Active {
         }
         open.into_iter().for_each(|i| self.moved[i] = false);
         self
-    }
-
-    /// `-[∇²φ(x)]⁻¹(∇φ(x) - y)`; steepest descent where a Hessian is not positive definite.
-    fn by_hessians(&self) -> Points {
-        let d = self.x.ncols();
-        let mut directions = -&self.gaps;
-        for (mut direction, hessian) in directions.rows_mut().into_iter().zip(self.hessians.chunks(d * d)) {
-            if let Some(cholesky) = Cholesky::of(hessian, d) {
-                cholesky.solve(direction.as_slice_mut().expect("rows are contiguous"));
-            }
-        }
-        directions
-    }
-
-    /// The same by conjugate gradients, all rows at once, to a residual that falls with that of the row (Dembo, Eisenstat and Steihaug,
-    /// 1982).
-    fn by_products(&self, potential: &dyn ConvexPotential) -> Points {
-        let (n, d) = self.x.dim();
-        let x = tensor(&self.x);
-        let (mut direction, mut rest) = (Points::zeros((n, d)), -&self.gaps);
-        let mut along = rest.clone();
-        let squares = |points: &Points| points.rows().into_iter().map(|row| row.dot(&row)).collect::<Vec<f64>>();
-        let mut size = squares(&rest);
-        let wanted: Vec<f64> = size.iter().map(|size| size * size.sqrt().min(0.01)).collect();
-        for _ in 0..2 * d {
-            if size.iter().zip(&wanted).all(|(size, wanted)| size <= wanted) {
-                break;
-            }
-            let product = to_points(potential.hessian_vector(x.clone(), tensor(&along)));
-            let curvature: Vec<f64> = (&along * &product).rows().into_iter().map(|row| row.sum()).collect();
-            for i in 0..n {
-                // A row that has arrived, or that has no positive curvature left, stays.
-                if size[i] > wanted[i] && curvature[i] > 0.0 {
-                    let length = size[i] / curvature[i];
-                    direction.row_mut(i).scaled_add(length, &along.row(i));
-                    rest.row_mut(i).scaled_add(-length, &product.row(i));
-                } else {
-                    size[i] = 0.0;
-                }
-            }
-            let next = squares(&rest);
-            for i in 0..n {
-                if size[i] == 0.0 {
-                    continue;
-                }
-                let ratio = next[i] / size[i];
-                let row = &rest.row(i) + &(&along.row(i) * ratio);
-                along.row_mut(i).assign(&row);
-                size[i] = next[i];
-            }
-        }
-        direction
     }
 }
 

@@ -9,16 +9,19 @@
 
 mod brenier_map;
 mod composition;
+mod congruence;
 pub mod conjugate;
 mod framed_map;
 mod free_quadratic;
 mod free_ridges;
 mod hyper_dual;
+mod input_convex;
 mod inversion;
 mod linear_ridges;
 mod log_sum_exp;
 mod map_sampler;
 mod mlp;
+pub mod newton;
 mod parametric;
 mod potential;
 mod primal_map;
@@ -31,10 +34,12 @@ mod vector_network;
 
 pub use brenier_map::{BrenierMap, PushForward};
 pub use composition::{LARGEST_JACOBIAN, LARGEST_STACK, StackTooHigh};
+pub use congruence::Congruence;
 pub use conjugate::Conjugate;
 pub use framed_map::FramedMap;
 pub use free_quadratic::FreeQuadratic;
 pub use free_ridges::FreeRidges;
+pub use input_convex::{InputConvexNetwork, InputConvexShape, PlacedNetwork};
 pub use inversion::{Inversion, Preimages};
 pub use linear_ridges::LinearRidges;
 pub use log_sum_exp::{LogSumExp, Pieces};
