@@ -140,6 +140,18 @@ pub enum TrainingError {
         /// How many stages found none, one after the other.
         refused: u64,
     },
+    /// Too many points of the data without a conjugate.
+    #[error(
+        "at stage {step} no y with ∇ψ(y) = x was found for {count} of {of} points of the data: the potential has become too steep for Newton's method"
+    )]
+    LostConjugates {
+        /// How many.
+        count: usize,
+        /// Of so many.
+        of: usize,
+        /// The stage.
+        step: u64,
+    },
     /// A step after which the potential has no map.
     #[error(
         "the potential of stage {step} would not be convex: after a step of η = {step_size:e} the least eigenvalue of its Hessian is {eigenvalue}"

@@ -12,6 +12,7 @@
 
 mod box_program;
 mod choose_ridges;
+mod descent;
 mod expectation;
 mod independent_components;
 pub mod inequality;
@@ -24,6 +25,7 @@ pub mod reference;
 pub mod residual;
 pub mod score;
 pub mod semi_dual;
+pub mod semi_dual_descent;
 mod stack;
 mod step_size;
 

@@ -29,7 +29,7 @@ impl MongeAmpereLogisticConfig {
         let many = points.map_or_else(|| "fresh draws".to_owned(), |n| format!("{n} points"));
         if self.reference == ReferenceConfig::Automatic {
             let wants_pieces = match (&self.potential, points) {
-                (PotentialConfig::LogSumExp(_), _) | (_, None) => true,
+                (PotentialConfig::LogSumExp(_) | PotentialConfig::InputConvex(_), _) | (_, None) => true,
                 (PotentialConfig::Automatic, Some(n)) => {
                     let few = if d <= 2 { MANY_POINTS } else { FEW_POINTS };
                     d > MOST_POLISHED || (d <= FEW_DIMENSIONS && n < few)
@@ -43,7 +43,7 @@ impl MongeAmpereLogisticConfig {
                 ),
                 _ => (
                     ReferenceConfig::StandardNormal,
-                    "the reference of a log-sum-exp potential, of draws without end, and of many dimensions",
+                    "the reference of log-sum-exp and input-convex potentials, of draws without end, and of many dimensions",
                 ),
             };
             reasons.push(format!("reference {} for {many} in dimension {d}: {reason}", reference.name()));

@@ -7,6 +7,7 @@ use crate::monge_ampere::expectation::Expectations;
 use crate::monge_ampere::polish::{PolishConfig, PotentialConfig};
 use crate::monge_ampere::reference::ReferenceConfig;
 use crate::monge_ampere::residual::{DiscriminatorConfig, RebaseConfig};
+use crate::monge_ampere::semi_dual_descent::SemiDualConfig;
 use crate::monge_ampere::{Iterate, PoolConfig, RidgesConfig, StepSize};
 
 /// A Brenier map between a reference and data, from samples alone.
@@ -29,6 +30,8 @@ pub struct MongeAmpereLogisticConfig {
     pub ridges: RidgesConfig,
     /// How a stage learns which way to go.
     pub step: Step,
+    /// How the step `semi_dual` descends.
+    pub semi_dual: SemiDualConfig,
     /// How far it goes.
     pub step_size: StepSize,
     /// The number of stages; 0 leaves all to the polish.
@@ -74,7 +77,9 @@ pub enum Coordinates {
 impl MongeAmpereLogisticConfig {
     /// Whether stages are sums of ridges in dual coordinates, which add up.
     pub fn is_additive(&self) -> bool {
-        self.coordinates == Coordinates::Dual && self.discriminator == DiscriminatorConfig::Features
+        self.coordinates == Coordinates::Dual
+            && self.discriminator == DiscriminatorConfig::Features
+            && self.step != Step::SemiDual
     }
 }
 
@@ -89,6 +94,7 @@ impl Default for MongeAmpereLogisticConfig {
             potential: PotentialConfig::default(),
             ridges: RidgesConfig::default(),
             step: Step::default(),
+            semi_dual: SemiDualConfig::default(),
             step_size: StepSize::default(),
             stages: 60,
             patience: Some(20),
@@ -104,7 +110,7 @@ impl Default for MongeAmpereLogisticConfig {
     }
 }
 
-/// How a stage moves `φ = ½ε|x|² + θ·F(x)` within the box that keeps it convex.
+/// How a stage moves `φ = ½ε|x|² + θ·F(x)` within the box that keeps it convex, or a network.
 ///
 /// m is the mean of the features F over the data, m_ρ over the sampler; C their covariance, `K = E_ρ[∇Fᵀ(∇²φ)⁻¹∇F]` the Hessian of the semi-dual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -117,4 +123,7 @@ pub enum Step {
     /// `θ ← θ + ((C + λ diag C)/η + K)⁻¹(m_ρ - m)`: the semi-implicit step to leading order, without a regression; damped Newton on the semi-dual.
     #[default]
     Newton,
+    /// An input-convex network ψ in primal coordinates descends the semi-dual `J(ψ) = E_ref ψ + E_data ψ*` itself, by variance-reduced gradients: no
+    /// discriminator, and no box. A stage is what lies between two full gradients.
+    SemiDual,
 }

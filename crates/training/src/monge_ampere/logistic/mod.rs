@@ -230,6 +230,10 @@ impl MongeAmpereLogistic {
         held_out: Points,
         seed: u64,
     ) -> Result<Self, TrainingError> {
+        if config.step == Step::SemiDual {
+            let what = "the step `semi_dual` is the descent of an input-convex network".to_owned();
+            return Err(TrainingError::Choice { what, cure: "take another one for sums of ridges" });
+        }
         let method = Self { config, source, law: None, held_out, seed, go_on: || true, warned: Mutex::default() };
         let points = method.source.points(seed, FIRST);
         let noise = method.source.noise();
@@ -393,6 +397,7 @@ impl MongeAmpereLogistic {
                 return Some(Learnt { step, constant: None, loss: None });
             }
             Step::Logistic => Array2::from_diag(&(&scale * lambda)),
+            Step::SemiDual => unreachable!("refused at the start"),
             Step::SemiImplicit => {
                 let mut penalty = metric() * (0.5 * eta);
                 penalty.diag_mut().zip_mut_with(&scale, |entry, c| *entry += lambda * c);
@@ -542,7 +547,7 @@ impl Method for MongeAmpereLogistic {
         }
         // Only a regression estimates the log-ratio that the bounds speak of.
         let regret = match self.config.step {
-            Step::Newton => Regret::default(),
+            Step::Newton | Step::SemiDual => Regret::default(),
             Step::Logistic | Step::SemiImplicit => {
                 let y = Pool::draw(&self.config.pool, &mixture, &potential, self.seed).y;
                 Regret::new(identity_gap(&y, &self.source.of_stage(0, self.seed, self.config.fresh)))

@@ -111,7 +111,7 @@ impl PolishedMap {
         }
         let pieces = match &config.potential {
             PotentialConfig::LogSumExp(pieces) => Some(*pieces),
-            PotentialConfig::Ridges | PotentialConfig::Automatic => None,
+            PotentialConfig::Ridges | PotentialConfig::InputConvex(_) | PotentialConfig::Automatic => None,
         };
         let fitted_by = config.reference.fitted_by();
         Ok(Self {

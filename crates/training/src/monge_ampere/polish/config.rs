@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::monge_ampere::semi_dual_descent::InputConvexConfig;
 use crate::monge_ampere::stack::StackConfig;
 
 /// The descent of a potential on the negative log-likelihood of points, `E[g(∇φ) - log det ∇²φ]`.
@@ -144,6 +145,8 @@ pub enum PotentialConfig {
     Automatic,
     /// Smoothed maxima of affine pieces, which semi-discrete transport starts; a polish learns them.
     LogSumExp(LogSumExpConfig),
+    /// An input-convex network on the side of the reference, in `coordinates: "primal"`; the step `semi_dual` learns it.
+    InputConvex(InputConvexConfig),
 }
 
 impl PotentialConfig {
@@ -153,6 +156,7 @@ impl PotentialConfig {
             Self::Ridges => "ridges",
             Self::Automatic => "automatic",
             Self::LogSumExp(_) => "log_sum_exp",
+            Self::InputConvex(_) => "input_convex",
         }
     }
 }

@@ -15,7 +15,6 @@
 //! law is the reference.
 
 mod config;
-mod descent;
 mod fisher;
 mod likelihood;
 mod refit;
@@ -36,12 +35,12 @@ pub use self::likelihood::ReferenceLaw;
 pub use self::smoothing::LocalGaussians;
 pub use self::state::PolishState;
 
-use self::descent::Descent;
 use self::refit::NoisyParts;
 use self::smoothing::LocalNoise;
 use self::state::Candidate;
 use crate::error::TrainingError;
 use crate::learning_rate::LearningRate;
+use crate::monge_ampere::descent::Descent;
 use crate::source::Source;
 
 /// Points from which inversions of the finished map start.

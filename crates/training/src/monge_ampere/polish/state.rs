@@ -9,8 +9,8 @@ use brenier_model::monge_ampere::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::descent::Descent;
 use crate::method::Scalars;
+use crate::monge_ampere::descent::Descent;
 
 /// How far a polish has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
