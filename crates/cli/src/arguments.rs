@@ -303,6 +303,10 @@ pub struct EvaluateArguments {
     pub count: Option<u64>,
     #[command(flatten)]
     pub judging: Judging,
+    /// An npz archive with points of the reference, `test_x`, and their images under the true map in the coordinates of the data, `test_map`, one a row:
+    /// gives l2_uvp and cosine of a map.
+    #[arg(long, value_name = "FILE")]
+    pub pairs: Option<PathBuf>,
     /// A csv file for the summary of every coordinate, where the run follows a density.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["others", "only"])]
     pub out: Option<PathBuf>,

@@ -312,6 +312,7 @@ impl Error {
             TrainingError::Diverged { .. }
             | TrainingError::NoStep { .. }
             | TrainingError::LostConvexity { .. }
+            | TrainingError::LostConjugates { .. }
             | TrainingError::NotCold { .. } => Self::new(Exit::Diverged, format!("{error}. {cure}"))
                 .hint("the last good checkpoint is kept: `train sample` and `train evaluate` open it"),
             other => other.into(),

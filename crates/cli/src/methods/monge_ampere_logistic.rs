@@ -6,6 +6,9 @@ use brenier_training::monge_ampere::logistic::{Coordinates, MongeAmpereState, Po
 use brenier_training::monge_ampere::polish::{Descender, PolishConfig, PotentialConfig, Smoothing};
 use brenier_training::monge_ampere::reference::ReferenceConfig;
 use brenier_training::monge_ampere::residual::{DiscriminatorConfig, MongeAmpereResidual, ResidualState};
+use brenier_training::monge_ampere::semi_dual_descent::{
+    InputConvexConfig, SemiDualChoices, SemiDualConfig, SemiDualDescent, SemiDualState,
+};
 use brenier_training::monge_ampere::{Expectations, Iterate};
 use brenier_training::run_directory::LockedRunDirectory;
 use brenier_training::{Files, MongeAmpereLogistic, MongeAmpereLogisticConfig, TrainingError};
@@ -42,6 +45,81 @@ fn polished(config: &MongeAmpereLogisticConfig, polish: &PolishConfig, run: &Run
     let (config, polish, seed) = (config.clone(), polish.clone(), run.record.config.seed);
     let method = PolishedMap::new(config, polish, source, held_out, seed, || !interruption::asked())?;
     Ok(method.with_law(law(run)?))
+}
+
+/// The network of the step `semi_dual`, which is given no other potential.
+fn network(config: &MongeAmpereLogisticConfig) -> Option<&InputConvexConfig> {
+    match &config.potential {
+        PotentialConfig::InputConvex(network) if config.step == Step::SemiDual => Some(network),
+        _ => None,
+    }
+}
+
+/// A network that descends the semi-dual, computed on a device.
+fn semi_dual(
+    config: &MongeAmpereLogisticConfig,
+    network: &InputConvexConfig,
+    device: &Device,
+    run: &RunView,
+) -> Result<SemiDualDescent, Error> {
+    let problem = run.problem.expect("a run in training has its data at hand");
+    let samples = problem.samples("the points of `monge_ampere_logistic`")?;
+    let (source, held_out) = (samples.source.clone(), samples.held_out.clone());
+    let choices = SemiDualChoices {
+        network: network.clone(),
+        descent: config.semi_dual.clone(),
+        reference: config.reference.clone(),
+        stages: config.stages,
+        patience: config.patience,
+        fresh: config.fresh,
+        iterate: config.iterate,
+    };
+    let seed = run.record.config.seed;
+    Ok(SemiDualDescent::new(choices, source, held_out, seed, device.clone(), || !interruption::asked())?)
+}
+
+/// What the step `semi_dual` and its network go with, by key.
+fn check_semi_dual(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&str, &str)) {
+    let usual = MongeAmpereLogisticConfig::default();
+    if config.step != Step::SemiDual {
+        report("potential", "an input-convex network is learnt by `step: \"semi_dual\"`, in `coordinates: \"primal\"`");
+        return;
+    }
+    if network(config).is_none() {
+        report(
+            "step",
+            "`semi_dual` is the descent of a network; give `potential` an `input_convex`, `{\"input_convex\": {}}` for all defaults",
+        );
+        return;
+    }
+    if config.coordinates != Coordinates::Primal {
+        report(
+            "coordinates",
+            "an input-convex network is a potential on the side of the reference; set `coordinates` to `primal`",
+        );
+    }
+    if config.stages == 0 {
+        report("stages", "take at least one stage");
+    }
+    if matches!(config.iterate, Iterate::Average | Iterate::Ema) {
+        report("iterate", "a network has no mean of its own form; take `best` or `last`");
+    }
+    let given = [
+        ("discriminator", config.discriminator != usual.discriminator),
+        ("expectations", config.expectations != usual.expectations),
+        ("rebase", config.rebase != usual.rebase),
+        ("ridges", config.ridges != usual.ridges),
+        ("step_size", config.step_size != usual.step_size),
+        ("pool", config.pool != usual.pool),
+        ("batch", config.batch != usual.batch),
+        ("penalty", config.penalty != usual.penalty),
+        ("ema", config.ema != usual.ema),
+        ("average_after", config.average_after != usual.average_after),
+        ("polish", config.polish.is_some()),
+    ];
+    for (key, _) in given.into_iter().filter(|(_, is_given)| *is_given) {
+        report(key, "is not for `step: \"semi_dual\"`, whose choices are in `semi_dual`; leave it out");
+    }
 }
 
 /// Whether the rows of the data count differently.
@@ -170,6 +248,13 @@ impl Wiring for MongeAmpereLogisticConfig {
                 "rows with weights are repeated, and a row must not judge itself in a stack; take `fitted_mixture`",
             );
         }
+        if self.step == Step::SemiDual || matches!(self.potential, PotentialConfig::InputConvex(_)) {
+            check_semi_dual(self, &mut report);
+            return;
+        }
+        if self.semi_dual != SemiDualConfig::default() {
+            report("semi_dual", "is for `step: \"semi_dual\"`; leave it out");
+        }
         check_polish(self, is_weighted(config), &mut report);
         if self.is_additive() {
             if self.expectations != Expectations::Samples {
@@ -222,7 +307,7 @@ impl Wiring for MongeAmpereLogisticConfig {
     fn may_change(&self, path: &str, old: &Config, new: &Config) -> bool {
         let is_free = |config: &Config| match &config.method {
             MethodConfig::MongeAmpereLogistic(method) => {
-                method.step_size.is_independent_of_length() && method.polish.is_none()
+                method.step_size.is_independent_of_length() && method.polish.is_none() && method.step != Step::SemiDual
             }
             _ => false,
         };
@@ -234,7 +319,7 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn changeable(&self) -> Option<&'static str> {
-        Some("`patience` and, without a polish and under a step size that does not depend on it, `stages`")
+        Some("`patience` and, where neither a polish nor the step size nor `semi_dual` depends on it, `stages`")
     }
 
     fn model(&self) -> Value {
@@ -242,6 +327,9 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn rehearse(&self, run: &RunView) -> Result<(), Error> {
+        if let Some(network) = network(self) {
+            return semi_dual(self, network, &Device::flex(), run).map(drop);
+        }
         match &self.polish {
             Some(polish) => polished(self, polish, run).map(drop),
             None if self.is_additive() => additive(self, run).map(drop),
@@ -250,6 +338,10 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
+        if let Some(network) = network(self) {
+            let device = run.device.clone();
+            return go_on(run, self, directory, |view| semi_dual(self, network, &device, view));
+        }
         if run.device != Device::flex() {
             warn!("a map is learnt in f64 on the CPU, whatever the device");
         }
@@ -261,7 +353,10 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn cure(&self) -> &'static str {
-        if self.polish.as_ref().is_some_and(|polish| polish.by == Descender::Fisher) {
+        if self.step == Step::SemiDual {
+            "Take a smaller `semi_dual.rate` and `semi_dual.plain_rate`, a larger `semi_dual.batch`, or a larger `floor` of the network; look for \
+             points that are far from all others"
+        } else if self.polish.as_ref().is_some_and(|polish| polish.by == Descender::Fisher) {
             "Take a larger `polish.batch`, look for points that are far from all others, or raise `ridges.floor`"
         } else if self.polish.is_some() {
             "Take a smaller `polish.rate`, look for points that are far from all others, or raise the `floor` of the potential"
@@ -273,7 +368,9 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn open(&self, _: &RunView, files: &Files, _: &Flags) -> Result<Box<dyn TrainedSampler>, Error> {
-        Ok(if self.polish.is_some() {
+        Ok(if self.step == Step::SemiDual {
+            Box::new(SemiDualState::from_files(files)?.sampler(self.iterate))
+        } else if self.polish.is_some() {
             Box::new(PolishedState::from_files(files)?.sampler(self.iterate))
         } else if self.is_additive() {
             Box::new(MongeAmpereState::from_files(files)?.sampler(self.iterate))
@@ -291,6 +388,14 @@ impl Wiring for MongeAmpereLogisticConfig {
     }
 
     fn progress_plot(&self) -> ProgressPlot {
+        if self.step == Step::SemiDual {
+            return ProgressPlot {
+                title: "Semi-dual over held-out points",
+                y: "J(ψ) in Bures coordinates",
+                log_y: false,
+                lines: &[("held-out value", "held_out_semi_dual")],
+            };
+        }
         ProgressPlot {
             title: "Negative log-likelihood of held-out points",
             y: "nats a point, in standardised coordinates",

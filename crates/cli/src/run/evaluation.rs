@@ -20,7 +20,7 @@ use crate::progress::{Progress, Watched};
 use crate::run::density_metrics::{OF_ANNEALING, density_metrics, posterior};
 use crate::run::importance_metrics::{Importance, OF_PARTICLES, importance};
 use crate::run::law::DensityError;
-use crate::run::map_metrics::map_metrics;
+use crate::run::map_metrics::{Pairs, map_metrics};
 use crate::run::ode_error::OdeError;
 use crate::run::opened::TrainedRun;
 use crate::run::problem::{Problem, Reference, TRAINING};
@@ -64,6 +64,8 @@ pub struct Judge<'a> {
     pub settings: Settings,
     /// How many log-densities are asked for, if any.
     pub log_density: Option<LogDensityConfig>,
+    /// Points and their images under the true map, where they are given.
+    pub pairs: Option<&'a Pairs>,
     /// Whether the work goes on.
     pub go_on: &'a dyn Fn() -> bool,
     /// Whether progress is hidden.
@@ -155,7 +157,7 @@ impl Report {
                 evaluation.metrics.insert(name.clone(), report.clone());
             }
         }
-        evaluation.metrics.extend(map_metrics(run, problem, samples, &judge.selection)?);
+        evaluation.metrics.extend(map_metrics(run, problem, samples, &judge.selection, judge.pairs)?);
         evaluation.metrics.extend(density_metrics(run, problem, samples, &judge.selection));
         if judge.selection.is_whole() {
             let samples = importance.as_ref().and_then(|importance| importance.resampled.as_ref()).unwrap_or(samples);
@@ -208,7 +210,7 @@ impl Report {
             .collect();
         let importance = by_importance(run, problem, samples, judge)?;
         metrics.extend(importance.iter().flat_map(|importance| importance.metrics.clone()));
-        metrics.extend(map_metrics(run, problem, samples, &judge.selection)?);
+        metrics.extend(map_metrics(run, problem, samples, &judge.selection, judge.pairs)?);
         metrics.retain(|name, _| judge.selection.wants(name));
         let weighted = importance.as_ref().and_then(|importance| importance.resampled.as_ref()).unwrap_or(samples);
         if let Some(metric) = judge.selection.named_without(&metrics).first() {

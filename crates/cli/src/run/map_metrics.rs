@@ -1,10 +1,11 @@
 //! What is measured of the map of a run beside its samples: whether it is optimal, and how far it is from the map that is.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use brenier_eval::MetricReport;
-use brenier_eval::brenier_map::{ExactTransport, l2_uvp, optimality_gap};
-use brenier_measure::data::Standardization;
+use brenier_eval::brenier_map::{ExactTransport, displacement_cosine, l2_uvp, optimality_gap};
+use brenier_measure::data::{Standardization, read_array};
 use brenier_measure::{Component, Points, TargetConfig};
 use brenier_model::TransportMap;
 use brenier_transport::{Cloud, Cost, exact, gaussian};
@@ -16,7 +17,40 @@ use crate::run::problem::Problem;
 use crate::selection::Selection;
 
 /// What a map can be asked.
-pub const OF_MAP: [&str; 2] = ["optimality_gap", "l2_uvp"];
+pub const OF_MAP: [&str; 3] = ["optimality_gap", "l2_uvp", "cosine"];
+
+/// The arrays of an archive of pairs.
+const OF_PAIRS: [&str; 2] = ["test_x", "test_map"];
+
+/// Points of a reference and their images under the true map, in the coordinates of the data.
+pub struct Pairs {
+    points: Points,
+    images: Points,
+}
+
+impl Pairs {
+    /// Those of an archive.
+    ///
+    /// # Errors
+    ///
+    /// Another file, an array that is not there, arrays of different shapes.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let is_archive = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"));
+        if !is_archive {
+            return Err(Error::bad_input(format!("{}: pairs are two arrays of an npz archive", path.display()))
+                .hint("store them with numpy.savez(FILE, test_x=..., test_map=...)"));
+        }
+        let [points, images] = OF_PAIRS.map(|name| read_array(path, name));
+        let (points, images) = (points?, images?);
+        if points.dim() != images.dim() {
+            let shapes = [points.dim(), images.dim()].map(|(n, d)| format!("({n}, {d})"));
+            let [x, map] = shapes;
+            return Err(Error::bad_input(format!("{}: `test_x` is {x}, and `test_map` {map}", path.display()))
+                .hint("give every point its image, one a row"));
+        }
+        Ok(Self { points, images })
+    }
+}
 
 /// The most points whose exact transport is computed.
 const MOST: usize = 2000;
@@ -31,11 +65,13 @@ pub fn map_metrics(
     problem: &Problem,
     samples: &Points,
     selection: &Selection,
+    pairs: Option<&Pairs>,
 ) -> Result<BTreeMap<String, MetricReport>, Error> {
     let name = &run.record.config.name;
     let mut reports = BTreeMap::new();
     let Some(map) = run.sampler.map() else {
-        return selection.first_named(&OF_MAP).map_or(Ok(reports), |_| Err(Error::run_without_map(name)));
+        let wanted = pairs.is_some() || selection.first_named(&OF_MAP).is_some();
+        return if wanted { Err(Error::run_without_map(name)) } else { Ok(reports) };
     };
     if !OF_MAP.iter().any(|metric| selection.wants(metric)) || samples.nrows() < 2 {
         return Ok(reports);
@@ -54,17 +90,63 @@ pub fn map_metrics(
         let report = if map.frame().is_some() { report.with_note(note) } else { report };
         reports.insert("optimality_gap".to_owned(), report);
     }
+    if let Some(pairs) = pairs {
+        reports.extend(of_pairs(map, &problem.data.standardization, pairs, selection)?);
+        return Ok(reports);
+    }
     match known_images(map, &run.record.config.target, &problem.data.standardization, &y) {
-        Some(known) => drop(reports.insert("l2_uvp".to_owned(), l2_uvp(&z, &known)?)),
-        None if selection.names("l2_uvp") => {
-            return Err(Error::bad_input(format!(
-                "`l2_uvp` takes a Brenier map in closed form, and none is known for the run {name}"
-            ))
-            .hint("it is known where the target is a Gaussian, and the reference too"));
+        Some(known) => reports.extend(of_known(&y, &z, &known, selection)?),
+        None => {
+            if let Some(metric) = selection.first_named(&OF_KNOWN) {
+                return Err(Error::bad_input(format!(
+                    "`{metric}` takes a Brenier map that is known, and none is for the run {name}"
+                ))
+                .hint("it is known where the target is a Gaussian, and the reference too; else give --pairs"));
+            }
         }
-        None => {}
     }
     Ok(reports)
+}
+
+/// What is measured against a known map.
+const OF_KNOWN: [&str; 2] = ["l2_uvp", "cosine"];
+
+/// Images of points beside those under the known map.
+fn of_known(
+    points: &Points,
+    images: &Points,
+    known: &Points,
+    selection: &Selection,
+) -> Result<BTreeMap<String, MetricReport>, Error> {
+    let mut reports = BTreeMap::new();
+    if selection.wants("l2_uvp") {
+        reports.insert("l2_uvp".to_owned(), l2_uvp(images, known)?);
+    }
+    if selection.wants("cosine") {
+        reports.insert("cosine".to_owned(), displacement_cosine(points, images, known)?);
+    }
+    Ok(reports)
+}
+
+/// The map beside given pairs, in the coordinates of the data.
+fn of_pairs(
+    map: &dyn TransportMap,
+    standardization: &Standardization,
+    pairs: &Pairs,
+    selection: &Selection,
+) -> Result<BTreeMap<String, MetricReport>, Error> {
+    let (found, expected) = (pairs.points.ncols(), standardization.shift.len());
+    if found != expected {
+        return Err(Error::bad_input(format!("the pairs have dimension {found}, and the run has {expected}"))
+            .hint("give the pairs of the problem that the run learnt"));
+    }
+    let images = standardization.undo(&map.transport(&pairs.points)?.0);
+    let reports = of_known(&pairs.points, &images, &pairs.images, selection)?;
+    if is_isotropic(standardization) && map.frame().is_none() {
+        return Ok(reports);
+    }
+    let note = "the map is optimal in coordinates that are stretched unequally, and the pairs are in those of the data";
+    Ok(reports.into_iter().map(|(name, report)| (name, report.with_note(note))).collect())
 }
 
 /// Whether distances in standardised coordinates are those of the data but for one factor.

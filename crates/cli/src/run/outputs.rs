@@ -113,6 +113,7 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
         selection: Selection::new(&Judging::default(), &[])?,
         settings: Settings { seed: config.seed, ..Settings::default() },
         log_density: config.evaluation.log_density,
+        pairs: None,
         go_on: &go_on,
         quiet: run.quiet,
     };

@@ -96,6 +96,7 @@ fn train<M: Method>(
         clock,
         directory,
         first_step,
+        told: first_step,
         started: Instant::now(),
         ending: Ending::Finished,
     };
@@ -150,6 +151,8 @@ struct Observer<'a, M> {
     tensorboard: Option<TensorBoard>,
     /// The step at which this process began.
     first_step: u64,
+    /// The last step that was told of.
+    told: u64,
     started: Instant,
     elapsed_before: f64,
     clock: CpuClock,
@@ -165,28 +168,38 @@ impl<M: Method> Observer<'_, M> {
     }
 
     fn tell(&mut self, state: &mut M::State, scalars: &[(&'static str, f64)], cpu: f64) -> Result<Flow, Error> {
-        let config = &self.run.record.config;
         let (step, last) = (self.method.step(state), self.method.is_done(state));
         let stop = self.run.limits.reached_after(step - self.first_step) && !last;
         self.progress.update(step, scalars);
+        // A method that was stopped between two steps tells of the last one once more.
+        let is_new = std::mem::replace(&mut self.told, step) != step;
+        let is_kept = is_new && self.tell_of(state, step, last, cpu)?;
+        if !stop {
+            return Ok(Flow::Continue);
+        }
+        if !is_kept {
+            self.checkpoint(state, None)?;
+        }
+        self.ending = Ending::Interrupted;
+        Ok(Flow::Stop)
+    }
+
+    /// Metrics, distances and figures of a step, and its checkpoint where one is due.
+    fn tell_of(&mut self, state: &mut M::State, step: u64, last: bool, cpu: f64) -> Result<bool, Error> {
+        let config = &self.run.record.config;
         if step.is_multiple_of(config.output.log_every) || last {
             let means = self.method.means(state);
             self.write_scalars(step, &means, cpu)?;
         }
         self.watch(state, step, last, cpu)?;
-        if step.is_multiple_of(config.output.checkpoint_every) || last {
+        let is_due = step.is_multiple_of(config.output.checkpoint_every) || last;
+        if is_due {
             let (name, value) = self.method.held_out(state);
             self.write_scalars(step, &[(name, value)], cpu)?;
             self.figure(state, step);
             self.checkpoint(state, Some(value))?;
-        } else if stop {
-            self.checkpoint(state, None)?;
         }
-        if stop {
-            self.ending = Ending::Interrupted;
-            return Ok(Flow::Stop);
-        }
-        Ok(Flow::Continue)
+        Ok(is_due)
     }
 
     /// The distances that the config asks for.

@@ -17,7 +17,7 @@ use crate::methods::wiring::Flags;
 use crate::run::agreement::{Side, agreement};
 use crate::run::density_metrics::{OF_ANNEALING, has_posterior};
 use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
-use crate::run::map_metrics::OF_MAP;
+use crate::run::map_metrics::{OF_MAP, Pairs};
 use crate::run::opened::StoredRun;
 use crate::selection::{OF_MODES, Selection, settings};
 use crate::stdout::say;
@@ -51,9 +51,10 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     if let Some(out) = &arguments.out {
         check_summary_file(out, &stored[0])?;
     }
+    let pairs = arguments.pairs.as_deref().map(Pairs::read).transpose()?;
     let mut all = Vec::with_capacity(stored.len());
     for (index, run) in stored.into_iter().enumerate() {
-        all.push(judge(run, index as u64, arguments, context)?);
+        all.push(judge(run, index as u64, pairs.as_ref(), arguments, context)?);
     }
     let first = &all[0];
     if let Some(out) = &arguments.out {
@@ -93,7 +94,13 @@ fn log_z(report: &Report) -> Option<Estimate> {
 }
 
 /// The run of this index is drawn with the seed that was asked for plus the index: runs that share their noise would agree too well.
-fn judge(run: StoredRun, index: u64, arguments: &EvaluateArguments, context: &Context) -> Result<Judged, Error> {
+fn judge(
+    run: StoredRun,
+    index: u64,
+    pairs: Option<&Pairs>,
+    arguments: &EvaluateArguments,
+    context: &Context,
+) -> Result<Judged, Error> {
     let names = [&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP, &OF_ANNEALING].concat();
     let selection = Selection::new(&arguments.judging, &names)?;
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
@@ -113,13 +120,14 @@ fn judge(run: StoredRun, index: u64, arguments: &EvaluateArguments, context: &Co
         selection,
         settings: settings(&arguments.judging, seed),
         log_density: config.evaluation.log_density,
+        pairs,
         go_on: &go_on,
         quiet: context.quiet,
     };
     let report = Report::new(&run, &problem, &samples, &judge)?;
     // The report of the run is that of its own sampler, seed and best checkpoint; what flags ask for is an answer.
     let Opened { checkpoint, seed, .. } = arguments.opened;
-    let own = checkpoint == CheckpointSelector::Best && seed.is_none() && arguments.count.is_none();
+    let own = checkpoint == CheckpointSelector::Best && seed.is_none() && arguments.count.is_none() && pairs.is_none();
     if own
         && arguments.sampling == Sampling::default()
         && arguments.judging == Judging::default()
