@@ -104,6 +104,13 @@ fn check_semi_dual(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&s
     if matches!(config.iterate, Iterate::Average | Iterate::Ema) {
         report("iterate", "a network has no mean of its own form; take `best` or `last`");
     }
+    let descent = &config.semi_dual;
+    if descent.matched == Some(true) && descent.draws.is_some_and(|draws| draws > 1) {
+        report("semi_dual.draws", "matched pairs have one draw a point; set it to 1, or `matched` to false");
+    }
+    if descent.plain == Some(1.0) && descent.rate.is_some() {
+        report("semi_dual.rate", "is that of stages with variance reduction, and `plain: 1` leaves none; leave it out");
+    }
     let given = [
         ("discriminator", config.discriminator != usual.discriminator),
         ("expectations", config.expectations != usual.expectations),
@@ -393,7 +400,7 @@ impl Wiring for MongeAmpereLogisticConfig {
                 title: "Semi-dual over held-out points",
                 y: "J(ψ) in Bures coordinates",
                 log_y: false,
-                lines: &[("held-out value", "held_out_semi_dual")],
+                lines: &[("last network", "held_out_semi_dual_last"), ("best network", "held_out_semi_dual")],
             };
         }
         ProgressPlot {

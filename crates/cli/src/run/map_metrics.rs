@@ -42,6 +42,14 @@ impl Pairs {
         }
         let [points, images] = OF_PAIRS.map(|name| read_array(path, name));
         let (points, images) = (points?, images?);
+        if points.nrows() < 2 {
+            return Err(Error::bad_input(format!(
+                "{}: {} pair is no measure of a map",
+                path.display(),
+                points.nrows()
+            ))
+            .hint("give two pairs or more, one a row"));
+        }
         if points.dim() != images.dim() {
             let shapes = [points.dim(), images.dim()].map(|(n, d)| format!("({n}, {d})"));
             let [x, map] = shapes;
@@ -76,6 +84,12 @@ pub fn map_metrics(
     if !OF_MAP.iter().any(|metric| selection.wants(metric)) || samples.nrows() < 2 {
         return Ok(reports);
     }
+    if let Some(pairs) = pairs {
+        reports.extend(of_pairs(map, &problem.data.standardization, pairs, selection)?);
+        if !selection.wants("optimality_gap") {
+            return Ok(reports);
+        }
+    }
     let x = problem.data.standardization.apply(samples);
     let y = map.inverse(&x)?.0;
     // A map with coordinates of its own is optimal there.
@@ -90,8 +104,7 @@ pub fn map_metrics(
         let report = if map.frame().is_some() { report.with_note(note) } else { report };
         reports.insert("optimality_gap".to_owned(), report);
     }
-    if let Some(pairs) = pairs {
-        reports.extend(of_pairs(map, &problem.data.standardization, pairs, selection)?);
+    if pairs.is_some() {
         return Ok(reports);
     }
     match known_images(map, &run.record.config.target, &problem.data.standardization, &y) {
@@ -109,7 +122,7 @@ pub fn map_metrics(
 }
 
 /// What is measured against a known map.
-const OF_KNOWN: [&str; 2] = ["l2_uvp", "cosine"];
+pub const OF_KNOWN: [&str; 2] = ["l2_uvp", "cosine"];
 
 /// Images of points beside those under the known map.
 fn of_known(

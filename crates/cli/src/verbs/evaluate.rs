@@ -6,6 +6,7 @@ use brenier_eval::SHARES;
 use brenier_eval::figures::write_atomically;
 use brenier_measure::{Estimate, Points};
 use brenier_training::run_directory::CheckpointSelector;
+use burn::tensor::Device;
 use serde_json::json;
 use tracing::warn;
 
@@ -17,7 +18,7 @@ use crate::methods::wiring::Flags;
 use crate::run::agreement::{Side, agreement};
 use crate::run::density_metrics::{OF_ANNEALING, has_posterior};
 use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
-use crate::run::map_metrics::{OF_MAP, Pairs};
+use crate::run::map_metrics::{OF_KNOWN, OF_MAP, Pairs};
 use crate::run::opened::StoredRun;
 use crate::selection::{OF_MODES, Selection, settings};
 use crate::stdout::say;
@@ -52,9 +53,18 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
         check_summary_file(out, &stored[0])?;
     }
     let pairs = arguments.pairs.as_deref().map(Pairs::read).transpose()?;
+    if let Some(path) = &arguments.pairs
+        && let Some(only) = &arguments.judging.only
+        && !only.iter().any(|name| OF_KNOWN.contains(&name.trim()))
+    {
+        let message = format!("--pairs {} is for {}, and --only names neither", path.display(), OF_KNOWN.join(" and "));
+        return Err(Error::bad_input(message).hint("leave one of the two flags out"));
+    }
+    // Once: threads are those of the process.
+    let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let mut all = Vec::with_capacity(stored.len());
     for (index, run) in stored.into_iter().enumerate() {
-        all.push(judge(run, index as u64, pairs.as_ref(), arguments, context)?);
+        all.push(judge(run, index as u64, &device, pairs.as_ref(), arguments, context)?);
     }
     let first = &all[0];
     if let Some(out) = &arguments.out {
@@ -97,18 +107,18 @@ fn log_z(report: &Report) -> Option<Estimate> {
 fn judge(
     run: StoredRun,
     index: u64,
+    device: &Device,
     pairs: Option<&Pairs>,
     arguments: &EvaluateArguments,
     context: &Context,
 ) -> Result<Judged, Error> {
     let names = [&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP, &OF_ANNEALING].concat();
     let selection = Selection::new(&arguments.judging, &names)?;
-    let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let problem = run.record.problem()?;
     let seed = arguments.opened.seed.map_or(run.record.config.seed, |seed| seed.wrapping_add(index));
     let go_on = || !interruption::asked();
     let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };
-    let run = open(run, &flags, Some(&problem), &device, &go_on, context.quiet)?;
+    let run = open(run, &flags, Some(&problem), device, &go_on, context.quiet)?;
     let config = &run.record.config;
     let count = arguments.count.unwrap_or_else(|| default_count(&problem, config));
     if arguments.out.is_some() && !has_posterior(&run, &problem) {

@@ -6,27 +6,29 @@ use ndarray::{Array1, Array2};
 
 use super::potential::{ConvexPotential, like};
 
-/// `ψ(A(y - m)) + q·y` of a convex ψ and a symmetric A: with `∇²ψ` the Hessian is `A ∇²ψ A`, and a gradient stays one.
+/// `s ψ(A(y - m)) + q·y` of a convex ψ, a symmetric A and s > 0: the Hessian is `s A ∇²ψ A`, and a gradient stays one.
 ///
-/// So optimal maps stay optimal under `y' = A(y - m)` and `x' = A⁻¹(x - q)`, and under no other linear change of both.
+/// So optimal maps stay optimal under `y' = A(y - m)` and `x' = A⁻¹(x - q)/s`, and under no other linear change of both.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Congruence<P> {
     inner: P,
+    factor: f64,
     matrix: Array2<f64>,
     centre: Array1<f64>,
     shift: Array1<f64>,
 }
 
 impl<P: ConvexPotential> Congruence<P> {
-    /// From ψ, A `[d, d]`, m and q `[d]`.
+    /// From ψ, s, A `[d, d]`, m and q `[d]`.
     ///
     /// # Panics
     ///
-    /// Parts of different dimensions.
-    pub fn new(inner: P, matrix: Array2<f64>, centre: Array1<f64>, shift: Array1<f64>) -> Self {
+    /// Parts of different dimensions, and an s that is not positive.
+    pub fn new(inner: P, factor: f64, matrix: Array2<f64>, centre: Array1<f64>, shift: Array1<f64>) -> Self {
         let d = inner.dim();
         assert!(matrix.dim() == (d, d) && centre.len() == d && shift.len() == d, "parts of one dimension");
-        Self { inner, matrix, centre, shift }
+        assert!(factor > 0.0, "a positive factor");
+        Self { inner, factor, matrix, centre, shift }
     }
 
     /// `A(y - m)`.
@@ -56,16 +58,16 @@ impl<P: ConvexPotential> ConvexPotential for Congruence<P> {
 
     fn value(&self, y: Tensor<2>) -> Tensor<1> {
         let linear = (y.clone() * self.row(&self.shift, &y)).sum_dim(1).squeeze_dim::<1>(1);
-        self.inner.value(self.entered(&y)) + linear
+        self.inner.value(self.entered(&y)) * self.factor + linear
     }
 
     fn gradient(&self, y: Tensor<2>) -> Tensor<2> {
-        self.inner.gradient(self.entered(&y)).matmul(self.matrix(&y)) + self.row(&self.shift, &y)
+        self.inner.gradient(self.entered(&y)).matmul(self.matrix(&y)) * self.factor + self.row(&self.shift, &y)
     }
 
     fn hessian_vector(&self, y: Tensor<2>, v: Tensor<2>) -> Tensor<2> {
         let matrix = self.matrix(&y);
-        self.inner.hessian_vector(self.entered(&y), v.matmul(matrix.clone())).matmul(matrix)
+        self.inner.hessian_vector(self.entered(&y), v.matmul(matrix.clone())).matmul(matrix) * self.factor
     }
 
     fn gradient_and_hessian(&self, y: Tensor<2>) -> (Tensor<2>, Tensor<3>) {
@@ -75,7 +77,7 @@ impl<P: ConvexPotential> ConvexPotential for Congruence<P> {
         // Rows of A H for all points in one product, and those of its transpose, H A, in the next.
         let half = hessian.reshape([n * d, d]).matmul(matrix.clone()).reshape([n, d, d]).swap_dims(1, 2);
         let whole = half.reshape([n * d, d]).matmul(matrix.clone()).reshape([n, d, d]);
-        (gradient.matmul(matrix) + self.row(&self.shift, &y), whole)
+        (gradient.matmul(matrix) * self.factor + self.row(&self.shift, &y), whole * self.factor)
     }
 }
 
@@ -96,11 +98,11 @@ mod tests {
         let inner = InputConvexNetwork::near_identity(&shape, &y, 2);
         let matrix = array![[1.5, 0.4], [0.4, 0.7]];
         let (centre, shift) = (array![0.3, -0.2], array![-1.0, 2.0]);
-        let potential = Congruence::new(inner.clone(), matrix.clone(), centre, shift.clone());
+        let potential = Congruence::new(inner.clone(), 1.7, matrix.clone(), centre, shift.clone());
         let tensor = |points: &Points| to_tensor(points, DType::F64, &Device::flex());
         let (gradients, hessians) = potential.gradient_and_hessian(tensor(&y));
         let (gradients, hessians) = (to_points(gradients), to_points(hessians.reshape([30, 4])));
-        let expected = conjugate::gradient(&inner, &potential.enter(&y)).dot(&matrix) + &shift;
+        let expected = conjugate::gradient(&inner, &potential.enter(&y)).dot(&matrix) * 1.7 + &shift;
         assert!((&gradients - &expected).iter().all(|x| x.abs() < 1e-12));
         assert!((&gradients - &conjugate::gradient(&potential, &y)).iter().all(|x| x.abs() < 1e-12));
         let h = 1e-5;

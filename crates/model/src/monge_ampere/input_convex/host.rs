@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::ops::{Add, AddAssign, Mul, MulAssign, Sub};
+use std::sync::OnceLock;
 use std::thread::LocalKey;
 
 use brenier_measure::elementary;
@@ -154,8 +155,8 @@ pub struct HostNetwork<T> {
     slope: Vec<T>,
     /// Aᵀ of all units, then Qᵀ of all, `[2W, d]`.
     skips: Vec<T>,
-    /// `Q_i Q_j`, `[d(d + 1)/2, W]`.
-    pairs: Vec<T>,
+    /// `Q_i Q_j`, `[d(d + 1)/2, W]`, which Hessians alone take.
+    pairs: OnceLock<Vec<T>>,
     layers: Vec<HostLayer<T>>,
 }
 
@@ -219,16 +220,13 @@ impl<T: Real> HostNetwork<T> {
             network.layers.iter().flat_map(move |layer| array(layer).t().iter().copied().collect::<Vec<f64>>())
         };
         let squares: Vec<f64> = of_units(|layer| &layer.squares).collect();
-        let pairs = (0..d)
-            .flat_map(|i| (0..=i).map(move |j| (i, j)))
-            .flat_map(|(i, j)| squares.chunks(d).map(move |unit| T::of(unit[i] * unit[j])));
         Self {
             dim: d,
             units,
             matrix: network.quadratic.matrix().iter().map(|&x| T::of(x)).collect(),
             factor: network.quadratic.factor.iter().map(|&x| T::of(x)).collect(),
             slope: list(network.quadratic.slope.as_slice().expect("contiguous")),
-            pairs: pairs.collect(),
+            pairs: OnceLock::new(),
             skips: of_units(|layer| &layer.slopes).chain(squares.iter().copied()).map(T::of).collect(),
             layers,
         }
@@ -398,6 +396,13 @@ impl<T: Real> HostNetwork<T> {
         }
     }
 
+    fn pairs(&self) -> &[T] {
+        let (d, squares) = (self.dim, &self.skips[self.units * self.dim..]);
+        let entries = (0..d).flat_map(|i| (0..=i).map(move |j| (i, j)));
+        self.pairs
+            .get_or_init(|| entries.flat_map(|(i, j)| squares.chunks(d).map(move |unit| unit[i] * unit[j])).collect())
+    }
+
     fn hessians(&self, n: usize, scratch: &mut Scratch<T>, all: &mut Vec<T>) {
         let (d, w) = (self.dim, self.units);
         let count = d * (d + 1) / 2;
@@ -406,7 +411,7 @@ impl<T: Real> HostNetwork<T> {
         for (sums, (i, j)) in sums.chunks_mut(n).zip(entries.clone()) {
             sums.fill(self.matrix[i * d + j]);
         }
-        product(sums, Accum::Add, matrix(&self.pairs, count, w), matrix(&scratch.adjoints[..w * n], w, n));
+        product(sums, Accum::Add, matrix(self.pairs(), count, w), matrix(&scratch.adjoints[..w * n], w, n));
         let [above, below] = &mut scratch.jacobians;
         let last_bent = self.layers.iter().rposition(|layer| !layer.is_quadratic);
         for (l, layer) in self.layers.iter().enumerate().take(last_bent.map_or(0, |l| l + 1)) {

@@ -28,6 +28,7 @@ mod tensors;
 use std::sync::OnceLock;
 
 use brenier_measure::elementary::{sigmoid, softplus};
+use brenier_measure::linear_algebra::largest_eigenvalue;
 use brenier_measure::{Points, Purpose, Stream, to_points, to_tensor};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ndarray::{Array1, Array2, Axis};
@@ -104,8 +105,9 @@ const LOG_WEIGHTS: f64 = 0.7;
 /// What a layer above the first is moved by: its input is positive on average.
 const SHIFT: f64 = -1.0;
 
-/// The share of the mean Hessian that the layers have at the start, at most.
+/// The share of the mean Hessian that the layers have at the start, on average and at most in any direction.
 const SHARE: f64 = 0.5;
+const MOST: f64 = 0.9;
 
 /// Points in one pass at the start.
 const TILE: usize = 256;
@@ -143,8 +145,9 @@ impl InputConvexNetwork {
         // What the layers give, less the floor, to its share of the identity.
         let (_, mean) = network.means(points);
         let of_layers = mean - &identity * floor;
-        let largest = of_layers.diag().sum() / d as f64;
-        let factor = SHARE * (1.0 - floor).max(0.0) / largest;
+        let (mean, largest) = (of_layers.diag().sum() / d as f64, largest_eigenvalue(&of_layers));
+        // No more than leaves a positive quadratic.
+        let factor = (SHARE / mean).min(MOST / largest) * (1.0 - floor).max(0.0);
         for layer in &mut network.layers {
             layer.heights.mapv_inplace(|free| inverse_softplus(factor * softplus(free)));
         }
@@ -253,7 +256,7 @@ impl ConvexPotential for InputConvexNetwork {
     }
 
     fn hessian_vector(&self, y: Tensor<2>, v: Tensor<2>) -> Tensor<2> {
-        self.placed(y.dtype(), &y.device()).hessian_vector(y, v)
+        TensorNetwork::new(self, y.dtype(), &y.device()).hessian_vector(y, v)
     }
 
     fn gradient_and_hessian(&self, y: Tensor<2>) -> (Tensor<2>, Tensor<3>) {
@@ -261,7 +264,7 @@ impl ConvexPotential for InputConvexNetwork {
     }
 }
 
-/// An input-convex network in one number type on one device; it is asked at points of that type and device.
+/// An input-convex network in one number type on one device, ready to be asked often at points of that type and device.
 pub struct PlacedNetwork {
     network: InputConvexNetwork,
     dtype: DType,
@@ -288,6 +291,11 @@ fn numbers<T: Real, const D: usize>(tensor: Tensor<D>) -> Vec<T> {
 }
 
 impl PlacedNetwork {
+    /// The same at points of another type or device.
+    fn elsewhere(&self, y: &Tensor<2>) -> Option<&InputConvexNetwork> {
+        (y.dtype() != self.dtype || y.device() != self.device).then_some(&self.network)
+    }
+
     fn tensors(&self) -> &TensorNetwork {
         self.tensors.get_or_init(|| TensorNetwork::new(&self.network, self.dtype, &self.device))
     }
@@ -350,6 +358,9 @@ impl ConvexPotential for PlacedNetwork {
     }
 
     fn value(&self, y: Tensor<2>) -> Tensor<1> {
+        if let Some(network) = self.elsewhere(&y) {
+            return network.value(y);
+        }
         let [n, _] = y.dims();
         match self.on_host(&y, VALUE) {
             Some([values, ..]) => self.tensor(values, [n]),
@@ -358,6 +369,9 @@ impl ConvexPotential for PlacedNetwork {
     }
 
     fn gradient(&self, y: Tensor<2>) -> Tensor<2> {
+        if let Some(network) = self.elsewhere(&y) {
+            return network.gradient(y);
+        }
         let shape = y.dims();
         match self.on_host(&y, GRADIENT) {
             Some([_, gradients, _]) => self.tensor(gradients, shape),
@@ -366,10 +380,16 @@ impl ConvexPotential for PlacedNetwork {
     }
 
     fn hessian_vector(&self, y: Tensor<2>, v: Tensor<2>) -> Tensor<2> {
-        self.tensors().hessian_vector(y, v)
+        match self.elsewhere(&y) {
+            Some(network) => network.hessian_vector(y, v),
+            None => self.tensors().hessian_vector(y, v),
+        }
     }
 
     fn gradient_and_hessian(&self, y: Tensor<2>) -> (Tensor<2>, Tensor<3>) {
+        if let Some(network) = self.elsewhere(&y) {
+            return network.gradient_and_hessian(y);
+        }
         let (_, gradient, hessian) = self.jet(y);
         (gradient, hessian)
     }

@@ -5,7 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The largest dimension in which matched pairs are worth their while.
-const MATCHED: usize = 3;
+const MATCHED: usize = 16;
+
+/// The largest dimension in which few units do, and quadratic ones first.
+const LOW: usize = 3;
 
 /// An input-convex network `ψ(y) = ½ε|y|² + ½|Ly|² + c·y + Σ o_l·z_l`, `z_l = a(W_lᵀz_{l-1} + ½(Q_lᵀy)² + A_lᵀy + b_l)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,7 +33,7 @@ impl Default for InputConvexConfig {
 impl InputConvexConfig {
     /// The sizes in d dimensions.
     pub fn shape(&self, d: usize) -> InputConvexShape {
-        let is_low = d <= MATCHED;
+        let is_low = d <= LOW;
         let widths = self.widths.clone();
         InputConvexShape {
             widths: widths.unwrap_or_else(|| if is_low { vec![64, 64, 32] } else { vec![96, 96, 48] }),
@@ -47,7 +50,7 @@ pub struct SemiDualConfig {
     /// Updates of a stage.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub updates: u64,
-    /// Points of the data in an update. Null: 256 in at most three dimensions, else 512.
+    /// Points of the data in an update. Null: 256 in at most sixteen dimensions, else 512.
     #[schemars(range(min = 2, max = 1_000_000))]
     pub batch: Option<usize>,
     /// Points of the reference in an update for each of the data. Null: 1 where pairs are matched, else 2.
@@ -62,7 +65,7 @@ pub struct SemiDualConfig {
     /// The share of the stages without variance reduction, which come first. Null: a fifth in at most three dimensions, else a tenth.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub plain: Option<f64>,
-    /// Whether a batch is of pairs that lie near each other. Null: in at most three dimensions.
+    /// Whether a batch is of pairs that lie near each other, one draw a point. Null: in at most sixteen dimensions, unless `draws` is above 1.
     pub matched: Option<bool>,
 }
 
@@ -89,12 +92,13 @@ pub(super) struct Chosen {
 impl SemiDualConfig {
     /// What holds in d dimensions, with so many stages.
     pub(super) fn chosen(&self, d: usize, stages: u64) -> Chosen {
-        let is_low = d <= MATCHED;
-        let matched = self.matched.unwrap_or(is_low);
-        let batch = self.batch.unwrap_or(if is_low { 256 } else { 512 });
+        let is_low = d <= LOW;
+        let one_each = self.draws.is_none_or(|draws| draws == 1);
+        let matched = self.matched.unwrap_or(d <= MATCHED && one_each);
+        let batch = self.batch.unwrap_or(if d <= MATCHED { 256 } else { 512 });
         let (plain_rate, rate) = match d {
             _ if is_low => (2e-2, 2e-2),
-            ..=8 => (1e-2, 1.5e-2),
+            ..=8 => (1e-2, 2e-2),
             _ => (5e-3, 1e-2),
         };
         let plain = self.plain.unwrap_or(if is_low { 0.2 } else { 0.1 });

@@ -2,18 +2,22 @@
 
 use brenier_measure::linear_algebra::symmetric_eigen;
 use brenier_measure::{GaussianMixture, Points};
-use brenier_model::monge_ampere::{Congruence, InputConvexNetwork};
+use brenier_model::monge_ampere::{Congruence, ConvexPotential};
 use brenier_transport::gaussian;
 use ndarray::{Array1, Array2, Axis};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::error::TrainingError;
 
-/// What is added to the variances of the data, in units of their mean: any coordinates do, and these exist for data in a subspace, too.
+/// What is added to the variances of the data, in units of their mean: any such coordinates do, and these exist for data in a subspace, too.
 const RIDGE: f64 = 1e-6;
 
-/// `y' = A(y - m)` and `x' = A⁻¹(x - q)` with `A² = M`, the matrix of the Brenier map between Gaussians with the moments of the reference and of
-/// the data: there both have one covariance, and gradients of convex functions stay such.
+/// A condition number of the common covariance that is told of.
+const STRETCHED: f64 = 1e4;
+
+/// `y' = A(y - m)/s` and `x' = A⁻¹(x - q)/s` with `A² = M`, the matrix of the Brenier map between Gaussians with the moments of the reference and of
+/// the data: there both have one covariance, of mean variance 1, and gradients of convex functions stay such.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuresCoordinates {
@@ -21,6 +25,8 @@ pub struct BuresCoordinates {
     root: Array2<f64>,
     /// A⁻¹.
     inverse: Array2<f64>,
+    /// s.
+    scale: f64,
     /// m, the mean of the reference.
     reference_mean: Array1<f64>,
     /// q, the mean of the data.
@@ -49,7 +55,22 @@ impl BuresCoordinates {
             let values = Array1::from(spectrum.values.clone()).mapv(|value| value.powf(exponent));
             (&vectors * &values).dot(&vectors.t())
         };
-        Ok(Self { root: power(0.5), inverse: power(-0.5), reference_mean: Array1::from(reference.mean()), data_mean })
+        let (root, inverse) = (power(0.5), power(-0.5));
+        let common = root.dot(&reference.covariance()).dot(&root);
+        let variances =
+            symmetric_eigen(&((&common + &common.t()) / 2.0)).ok_or(TrainingError::NoReferenceDensity)?.values;
+        let scale = (variances.iter().sum::<f64>() / d as f64).sqrt();
+        let (least, most) = variances.iter().fold((f64::INFINITY, 0.0f64), |(a, b), &v| (a.min(v), b.max(v)));
+        if most > STRETCHED * least {
+            warn!(
+                "reference and data together are {:.0} times wider in one direction than in another: what lies in the narrow ones is learnt late. \
+                 Whiten the data, or take a reference of their shape",
+                (most / least).sqrt()
+            );
+        }
+        let reference_mean = Array1::from(reference.mean());
+        let coordinates = Self { root, inverse, scale, reference_mean, data_mean };
+        if coordinates.is_consistent() { Ok(coordinates) } else { Err(TrainingError::NoReferenceDensity) }
     }
 
     /// The dimension d.
@@ -64,17 +85,19 @@ impl BuresCoordinates {
         self.root.dim() == (d, d)
             && self.inverse.dim() == (d, d)
             && self.reference_mean.len() == d
+            && self.scale > 0.0
+            && self.scale.is_finite()
             && numbers.into_iter().all(|x| x.is_finite())
     }
 
     /// Points of the data.
     pub fn of_data(&self, x: &Points) -> Points {
-        (x - &self.data_mean).dot(&self.inverse)
+        (x - &self.data_mean).dot(&self.inverse) / self.scale
     }
 
     /// Points of the reference, back.
     pub fn to_reference(&self, y: &Points) -> Points {
-        y.dot(&self.inverse) + &self.reference_mean
+        y.dot(&self.inverse) * self.scale + &self.reference_mean
     }
 
     /// The law of the reference.
@@ -85,9 +108,10 @@ impl BuresCoordinates {
     pub fn of_reference(&self, reference: &GaussianMixture) -> Result<GaussianMixture, TrainingError> {
         let components = reference.components();
         let rows = |matrix: Array2<f64>| matrix.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>();
-        let mean = |mean: &[f64]| (Array1::from(mean.to_vec()) - &self.reference_mean).dot(&self.root).to_vec();
+        let root = &self.root / self.scale;
+        let mean = |mean: &[f64]| (Array1::from(mean.to_vec()) - &self.reference_mean).dot(&root).to_vec();
         let covariance = |covariance: &Array2<f64>| {
-            let turned = self.root.dot(covariance).dot(&self.root);
+            let turned = root.dot(covariance).dot(&root);
             rows((&turned + &turned.t()) / 2.0)
         };
         Ok(GaussianMixture::new(
@@ -98,8 +122,9 @@ impl BuresCoordinates {
     }
 
     /// A potential of these coordinates in those of reference and data.
-    pub fn leave(&self, potential: InputConvexNetwork) -> Congruence<InputConvexNetwork> {
-        Congruence::new(potential, self.root.clone(), self.reference_mean.clone(), self.data_mean.clone())
+    pub fn leave<P: ConvexPotential>(&self, potential: P) -> Congruence<P> {
+        let (factor, matrix) = (self.scale * self.scale, &self.root / self.scale);
+        Congruence::new(potential, factor, matrix, self.reference_mean.clone(), self.data_mean.clone())
     }
 }
 
@@ -124,9 +149,10 @@ mod tests {
         let covariance = there.t().dot(&there) / 3000.0;
         let law = coordinates.of_reference(&reference).unwrap();
         assert!(law.mean().iter().all(|mean| mean.abs() < 1e-12));
+        assert!((law.covariance().diag().sum() / 2.0 - 1.0).abs() < 1e-12);
         assert!((covariance - law.covariance()).iter().all(|x| x.abs() < 1e-5));
         let y = reference.sample(&Stream::new(2, Purpose::Batch), 0, 0..50);
-        let there = (&y - &Array1::from(reference.mean())).dot(&coordinates.root);
+        let there = (&y - &Array1::from(reference.mean())).dot(&coordinates.root) / coordinates.scale;
         assert!((coordinates.to_reference(&there) - &y).iter().all(|x| x.abs() < 1e-12));
     }
 }

@@ -50,8 +50,9 @@ use crate::source::{InstanceNoise, Source};
 const STATE: &str = "semi_dual.json";
 const CONJUGATES: &str = "conjugates.f32";
 
-/// Points of the reference in a full gradient, for each of the data.
+/// Points of the reference in a full gradient, for each of the data, and the number from which on there are no more than points of the data.
 const FULL_DRAWS: usize = 4;
+const MANY_DRAWS: usize = 1 << 20;
 
 /// Draws of the reference behind a held-out value.
 const HELD_OUT_DRAWS: u64 = 32_768;
@@ -75,9 +76,10 @@ const WARMUP: f64 = 400.0;
 /// A held-out value so far above that of the first network, in units of its size, has diverged.
 const RISE: f64 = 1.0;
 
-/// The share of lost conjugates that is warned of, and the one that ends the training.
+/// The share of lost conjugates that is warned of, the one that ends the training, and a number that never does.
 const LOST_TOLD: f64 = 0.002;
 const MOST_LOST: f64 = 0.05;
+const FEW_LOST: usize = 5;
 
 /// What a descent is made of.
 #[derive(Debug, Clone)]
@@ -191,7 +193,7 @@ impl SemiDualState {
 
     /// The law of the potential that is asked for.
     pub fn sampler(&self, iterate: Iterate) -> MapSampler {
-        let potential = self.coordinates.leave(self.network(iterate));
+        let potential = self.coordinates.leave(self.network(iterate).placed(DType::F64, &Device::flex()));
         let reference = Arc::new(self.reference.mixture().expect("checked at the start"));
         let rows = self.conjugates.nrows().min(STARTS);
         let starts = self.coordinates.to_reference(&self.conjugates.slice(s![..rows, ..]).to_owned());
@@ -290,22 +292,25 @@ impl SemiDualDescent {
         let first = self.placed(&state.first.with_parameters(&state.descent.parameters));
         let kept = state.conjugates.slice(s![..n, ..]).to_owned();
         let solved = Solver { network: &first, device: &self.device }.solve(&kept, x, OF_PASS);
+        self.while_told()?;
         let (lost, retried) = (self.tell_lost(state, &solved, n)?, solved.retried as f64 / n as f64);
         let mut conjugates = solved.points;
-        let draws = setting.law.sample(&self.stream(), 2 * stage, 0..(FULL_DRAWS * n) as u64);
+        // Pairs of a stage without a full gradient see one draw a point.
+        let all = if is_plain && chosen.matched { n } else { (FULL_DRAWS * n).min(n.max(MANY_DRAWS)) };
+        let draws = setting.law.sample(&self.stream(), 2 * stage, 0..all as u64);
+        self.while_told()?;
         let gradient = self.gradient(&first, &draws, &conjugates);
+        self.while_told()?;
         let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
         let anchor = Anchor { network: first, conjugates: conjugates.clone(), gradient };
         let pairs = chosen.matched.then(|| matching::matched(&conjugates, &draws.slice(s![..n, ..]).to_owned()));
         let paces = vec![1.0; anchor.gradient.len()];
         let mut rate = 0.0;
         for update in 0..chosen.updates {
-            if update.is_multiple_of(16) && !(self.go_on)() {
-                return Err(TrainingError::Interrupted);
-            }
+            self.while_told()?;
             let number = stage * chosen.updates + update;
             rate = self.rate(number);
-            let (rows, of_reference) = self.batch(number, n, pairs.as_ref());
+            let (rows, of_reference) = self.batch(number, [n, all], pairs.as_ref());
             let network = self.placed(&state.first.with_parameters(&state.descent.parameters));
             let solver = Solver { network: &network, device: &self.device };
             let choose = |points: &Points, rows: &[usize]| points.select(Axis(0), rows);
@@ -326,40 +331,51 @@ impl SemiDualDescent {
             }
             state.descent.update(gradient, rate, &paces, <[f64]>::to_vec);
         }
-        let value = self.judge(state, setting, conjugates);
+        let (value, lost_held_out) = self.judge(state, setting, conjugates);
         let (what, last_finite) = ("held-out value of the semi-dual", state.value);
         let most = state.first_value.map_or(f64::INFINITY, |first| first + RISE * (1.0 + first.abs()));
         if value.is_nan() || value > most {
             return Err(TrainingError::Diverged { what, value, step: stage, last_finite });
         }
         (state.stage, state.value) = (stage + 1, Some(value));
-        if state.best.as_ref().is_none_or(|best| value < best.value) {
+        // A point without its conjugate makes the value too small.
+        if lost_held_out == 0 && state.best.as_ref().is_none_or(|best| value < best.value) {
             state.best = Some(Best { value, stage: stage + 1, parameters: state.descent.parameters.clone() });
         }
         state.said = vec![
-            ("held_out_semi_dual", value),
+            ("held_out_semi_dual_last", value),
             ("semi_dual_gradient", norm),
             ("lost_conjugates", lost),
+            ("lost_held_out_conjugates", lost_held_out as f64),
             ("retried_conjugates", retried),
             ("rate", rate),
         ];
         Ok(())
     }
 
-    /// The rows of an update, of the data and of the draws of the reference.
-    fn batch(&self, number: u64, n: usize, pairs: Option<&(Vec<usize>, Vec<usize>)>) -> (Vec<usize>, Vec<usize>) {
+    /// The rows of an update, of so many points of the data and draws of the reference.
+    fn batch(
+        &self,
+        number: u64,
+        counts: [usize; 2],
+        pairs: Option<&(Vec<usize>, Vec<usize>)>,
+    ) -> (Vec<usize>, Vec<usize>) {
         let mut words = self.stream().at(2 * number + 1, 0);
-        let mut below = |most: usize| words.below(most as u64) as usize;
-        let places: Vec<usize> = (0..self.chosen.batch).map(|_| below(n)).collect();
+        let mut places =
+            |of: usize, most: usize| -> Vec<usize> { (0..of).map(|_| words.below(most as u64) as usize).collect() };
+        let of_data = places(self.chosen.batch, counts[0]);
         match pairs {
-            Some((of_data, of_reference)) => {
-                // Where more draws are asked for than rows, pairs of further places.
-                let further: Vec<usize> = (self.chosen.batch..self.chosen.reference).map(|_| below(n)).collect();
-                let reference = places.iter().chain(&further).map(|&place| of_reference[place]).collect();
-                (places.iter().map(|&place| of_data[place]).collect(), reference)
+            Some((data, reference)) => {
+                let at = |rows: &[usize]| of_data.iter().map(|&place| rows[place]).collect();
+                (at(data), at(reference))
             }
-            None => (places, (0..self.chosen.reference).map(|_| below(FULL_DRAWS * n)).collect()),
+            None => (of_data, places(self.chosen.reference, counts[1])),
         }
+    }
+
+    /// An interruption, where there is one.
+    fn while_told(&self) -> Result<(), TrainingError> {
+        if (self.go_on)() { Ok(()) } else { Err(TrainingError::Interrupted) }
     }
 
     /// The learning rate of an update: a rise and a constant, then a cosine to 0.
@@ -379,15 +395,16 @@ impl SemiDualDescent {
     fn tell_lost(&self, state: &mut SemiDualState, solved: &Solved, n: usize) -> Result<f64, TrainingError> {
         let count = solved.lost.len();
         let share = count as f64 / n as f64;
-        if share > MOST_LOST {
+        if count > FEW_LOST && share > MOST_LOST {
             return Err(TrainingError::LostConjugates { count, of: n, step: state.stage });
         }
         if share > LOST_TOLD && share > 1.5 * state.lost {
             state.lost = share;
-            let first: Vec<String> = solved.lost.iter().take(5).map(|row| (row + 1).to_string()).collect();
+            let first: Vec<String> = solved.lost.iter().take(FEW_LOST).map(|row| (row + 1).to_string()).collect();
+            let more = if count > FEW_LOST { ", …" } else { "" };
             warn!(
-                "at stage {} no y with ∇ψ(y) = x was found for {count} of {n} points of the data ({:.2} %; training rows {}, …); \
-                 above {:.0} % the run ends",
+                "at stage {} no y with ∇ψ(y) = x was found for {count} of {n} points of the training part ({:.2} %; {}{more} of it); above {:.0} % \
+                 the run ends",
                 state.stage,
                 100.0 * share,
                 first.join(", "),
@@ -397,18 +414,18 @@ impl SemiDualDescent {
         Ok(share)
     }
 
-    /// Keeps the conjugates of the points of the data, finds those of held-out points, and asks these for the semi-dual.
-    fn judge(&self, state: &mut SemiDualState, setting: &Setting, conjugates: Points) -> f64 {
+    /// Keeps the conjugates of the points of the data, finds those of held-out points, and asks these for the semi-dual; how many were lost.
+    fn judge(&self, state: &mut SemiDualState, setting: &Setting, conjugates: Points) -> (f64, usize) {
         let network = state.first.with_parameters(&state.descent.parameters);
         let placed = self.placed(&network);
         let kept = state.conjugates.slice(s![conjugates.nrows().., ..]).to_owned();
         let held_out = Solver { network: &placed, device: &self.device }.solve(&kept, &setting.held_out, OF_PASS);
-        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+        let exact = network.placed(DType::F64, &Device::flex());
+        let mean = |points: &Points| conjugate::value(&exact, points).iter().sum::<f64>() / points.nrows() as f64;
         let products = (&held_out.points * &setting.held_out).sum() / held_out.points.nrows() as f64;
-        let value = mean(conjugate::value(&network, &setting.held_out_draws)) + products
-            - mean(conjugate::value(&network, &held_out.points));
+        let value = mean(&setting.held_out_draws) + products - mean(&held_out.points);
         state.conjugates = concatenate![Axis(0), conjugates, held_out.points];
-        value
+        (value, held_out.lost.len())
     }
 }
 
@@ -477,7 +494,7 @@ impl Method for SemiDualDescent {
         let mut x = self.rows(state.stage, &state.coordinates);
         if state.first_value.is_none() {
             let conjugates = state.conjugates.slice(s![..x.nrows(), ..]).to_owned();
-            let value = self.judge(state, &setting, conjugates);
+            let (value, _) = self.judge(state, &setting, conjugates);
             state.first_value = Some(value).filter(|value| value.is_finite());
         }
         while !self.is_done(state) {
@@ -519,3 +536,6 @@ impl Method for SemiDualDescent {
         Box::new(state.sampler(self.choices.iterate))
     }
 }
+
+#[cfg(test)]
+mod tests;
