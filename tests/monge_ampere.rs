@@ -65,6 +65,11 @@ fn a_map_is_compared_with_given_pairs() {
     moved(&workspace().join("datasets/mix3_to_mix10_8.npz")).fails(2).says("the pairs have dimension 8");
     moved(&workspace().join("datasets/digits.npz")).fails(2).says("test_x");
     moved(&place.write("pairs.csv", "0,1\n")).fails(2).says("npz archive");
+    let asked = ["evaluate", text(&directory), "--pairs", text(&pairs), "--only", "w2"];
+    place.train(&asked).fails(2).says("--only names neither");
+    let both =
+        ["evaluate", text(&directory), text(&directory), "--only", "mean_error", "--count", "50", "--threads", "1"];
+    place.train(&both).succeeds();
     place.smoke("mixture_two_moons.json", "mixture", &["-q", "--set", "output.figures=false"]).succeeds();
     let mixture = place.run("mixture");
     place.train(&["evaluate", text(&mixture), "--pairs", text(&pairs)]).fails(2).says("is given by no map");
@@ -93,6 +98,9 @@ fn choices_of_the_semi_dual_that_do_not_go_together_are_refused() {
     check(&["coordinates=dual"]).says("set `coordinates` to `primal`");
     check(&["iterate=ema"]).says("take `best` or `last`");
     check(&["polish={}", "stages=0"]).says("polish").says("at least one stage");
+    check(&["semi_dual.matched=true", "semi_dual.draws=2"]).says("one draw a point");
+    check(&["semi_dual.plain=1", "semi_dual.rate=0.1"]).says("semi_dual.rate");
+    check(&["semi_dual.plain=0", "semi_dual.plain_rate=0.1"]).says("semi_dual.plain_rate");
     let config = smoke(CONFIG);
     let key = r#"method.monge_ampere_logistic.semi_dual={"updates":3}"#;
     place.train(&["check", text(&config), "--set", key]).fails(2).says("is for `step: \"semi_dual\"`");

@@ -1,7 +1,8 @@
 """Prints a config for one pair of measures of the Wasserstein-2 benchmark: python configs/monge_ampere/make_benchmark.py datasets/mix3_to_mix10_8.npz
 
 The archive holds the reference (`reference_weights` [3], `reference_means` [3, D], `reference_covariances` [3, D, D]) and points of the target
-(`target_samples` [n, D]). Another dimension changes `name`, `target.dataset.path` and `reference` alone. Standard library only.
+(`target_samples` [n, D]). Another dimension changes `name`, `target.dataset.path` and `reference` alone; above three the stages are those of eight.
+Standard library only.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """Maps with a known answer: the Wasserstein-2 benchmark in 2 and 8 dimensions, the table of README.
 
-    cargo build --release --bin train --workspace && python3 crates/cli/benches/benchmark_maps.py [--dims 2,8] [--seeds 2] [--rows 20,60]
+    cargo build --release --workspace --bins --examples && python3 crates/cli/benches/benchmark_maps.py [--dims 2,8] [--seeds 2] [--rows 20,60]
 
 From the same 60,000 points and the same reference: the network that descends the semi-dual, for so many CPU-seconds (`20`, `60`, `180`); the map
 of Algorithm 1 with its default potential (`stages`); the Gaussian map (`gaussian`); and the extension of the exact discrete dual (`discrete`, see
@@ -64,7 +64,11 @@ def main():
                 points = 10_000 if dim == 2 else 4000
                 example = [ROOT / "target/release/examples/discrete_dual", f"datasets/mix3_to_mix10_{dim}.npz"]
                 environment = {**os.environ, "RAYON_NUM_THREADS": "1"}
-                print(call(*example, "--points", points, "--seeds", arguments.seeds, environment=environment), end="", flush=True)
+                try:
+                    text = call(*example, "--points", points, "--seeds", arguments.seeds, environment=environment)
+                except (OSError, RuntimeError) as failure:
+                    text = f"failed: {failure}\n"
+                print("".join(f"D = {dim}, discrete: {line}\n" for line in text.splitlines()), end="", flush=True)
                 continue
             if row.isdigit():
                 if int(row) not in STAGES[dim]:

@@ -108,8 +108,15 @@ fn check_semi_dual(config: &MongeAmpereLogisticConfig, report: &mut dyn FnMut(&s
     if descent.matched == Some(true) && descent.draws.is_some_and(|draws| draws > 1) {
         report("semi_dual.draws", "matched pairs have one draw a point; set it to 1, or `matched` to false");
     }
-    if descent.plain == Some(1.0) && descent.rate.is_some() {
-        report("semi_dual.rate", "is that of stages with variance reduction, and `plain: 1` leaves none; leave it out");
+    let plain = descent.plain_stages(config.stages);
+    if plain == config.stages && descent.rate.is_some() {
+        report("semi_dual.rate", "is that of stages with variance reduction, and `plain` leaves none; leave it out");
+    }
+    if plain == 0 && descent.plain_rate.is_some() {
+        report(
+            "semi_dual.plain_rate",
+            "is that of stages without variance reduction, and `plain` leaves none; leave it out",
+        );
     }
     let given = [
         ("discriminator", config.discriminator != usual.discriminator),
@@ -400,7 +407,7 @@ impl Wiring for MongeAmpereLogisticConfig {
                 title: "Semi-dual over held-out points",
                 y: "J(ψ) in Bures coordinates",
                 log_y: false,
-                lines: &[("last network", "held_out_semi_dual_last"), ("best network", "held_out_semi_dual")],
+                lines: &[("held-out value", "held_out_semi_dual_last")],
             };
         }
         ProgressPlot {

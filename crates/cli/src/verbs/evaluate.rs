@@ -52,10 +52,11 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     if let Some(out) = &arguments.out {
         check_summary_file(out, &stored[0])?;
     }
+    let names = [&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP, &OF_ANNEALING].concat();
+    let selection = Selection::new(&arguments.judging, &names)?;
     let pairs = arguments.pairs.as_deref().map(Pairs::read).transpose()?;
     if let Some(path) = &arguments.pairs
-        && let Some(only) = &arguments.judging.only
-        && !only.iter().any(|name| OF_KNOWN.contains(&name.trim()))
+        && !OF_KNOWN.iter().any(|metric| selection.wants(metric))
     {
         let message = format!("--pairs {} is for {}, and --only names neither", path.display(), OF_KNOWN.join(" and "));
         return Err(Error::bad_input(message).hint("leave one of the two flags out"));
@@ -64,7 +65,7 @@ pub fn evaluate(arguments: &EvaluateArguments, context: &Context) -> Result<Exit
     let device = arguments.opened.compute.open(crate::device::DeviceName::Cpu)?;
     let mut all = Vec::with_capacity(stored.len());
     for (index, run) in stored.into_iter().enumerate() {
-        all.push(judge(run, index as u64, &device, pairs.as_ref(), arguments, context)?);
+        all.push(judge(run, index as u64, &device, &selection, pairs.as_ref(), arguments, context)?);
     }
     let first = &all[0];
     if let Some(out) = &arguments.out {
@@ -108,12 +109,11 @@ fn judge(
     run: StoredRun,
     index: u64,
     device: &Device,
+    selection: &Selection,
     pairs: Option<&Pairs>,
     arguments: &EvaluateArguments,
     context: &Context,
 ) -> Result<Judged, Error> {
-    let names = [&BESIDE_DISTANCES[..], &OF_TARGET_DENSITY, &OF_MODES, &OF_MAP, &OF_ANNEALING].concat();
-    let selection = Selection::new(&arguments.judging, &names)?;
     let problem = run.record.problem()?;
     let seed = arguments.opened.seed.map_or(run.record.config.seed, |seed| seed.wrapping_add(index));
     let go_on = || !interruption::asked();
@@ -127,7 +127,7 @@ fn judge(
     }
     let samples = run.law().draw_all(seed, count, &go_on)?;
     let judge = Judge {
-        selection,
+        selection: selection.clone(),
         settings: settings(&arguments.judging, seed),
         log_density: config.evaluation.log_density,
         pairs,

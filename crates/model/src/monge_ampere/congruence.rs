@@ -1,7 +1,9 @@
 //! A convex potential in other coordinates.
 
-use brenier_measure::Points;
-use burn::tensor::Tensor;
+use std::sync::OnceLock;
+
+use brenier_measure::{Points, to_tensor};
+use burn::tensor::{DType, Device, Tensor};
 use ndarray::{Array1, Array2};
 
 use super::potential::{ConvexPotential, like};
@@ -9,13 +11,14 @@ use super::potential::{ConvexPotential, like};
 /// `s ψ(A(y - m)) + q·y` of a convex ψ, a symmetric A and s > 0: the Hessian is `s A ∇²ψ A`, and a gradient stays one.
 ///
 /// So optimal maps stay optimal under `y' = A(y - m)` and `x' = A⁻¹(x - q)/s`, and under no other linear change of both.
-#[derive(Debug, Clone, PartialEq)]
 pub struct Congruence<P> {
     inner: P,
     factor: f64,
     matrix: Array2<f64>,
     centre: Array1<f64>,
     shift: Array1<f64>,
+    /// A in double precision on the CPU, where inversions ask for it time and again.
+    placed: OnceLock<Tensor<2>>,
 }
 
 impl<P: ConvexPotential> Congruence<P> {
@@ -28,7 +31,7 @@ impl<P: ConvexPotential> Congruence<P> {
         let d = inner.dim();
         assert!(matrix.dim() == (d, d) && centre.len() == d && shift.len() == d, "parts of one dimension");
         assert!(factor > 0.0, "a positive factor");
-        Self { inner, factor, matrix, centre, shift }
+        Self { inner, factor, matrix, centre, shift, placed: OnceLock::new() }
     }
 
     /// `A(y - m)`.
@@ -37,9 +40,11 @@ impl<P: ConvexPotential> Congruence<P> {
     }
 
     fn matrix(&self, y: &Tensor<2>) -> Tensor<2> {
-        let entries: Vec<f64> = self.matrix.iter().copied().collect();
-        let d = self.centre.len();
-        like(&entries, [d, d], y)
+        let place = |dtype, device: &Device| to_tensor(&self.matrix, dtype, device);
+        if y.dtype() == DType::F64 && y.device() == Device::flex() {
+            return self.placed.get_or_init(|| place(DType::F64, &Device::flex())).clone();
+        }
+        place(y.dtype(), &y.device())
     }
 
     fn entered(&self, y: &Tensor<2>) -> Tensor<2> {
@@ -83,8 +88,7 @@ impl<P: ConvexPotential> ConvexPotential for Congruence<P> {
 
 #[cfg(test)]
 mod tests {
-    use brenier_measure::{to_points, to_tensor};
-    use burn::tensor::{DType, Device};
+    use brenier_measure::to_points;
     use ndarray::array;
 
     use super::super::parametric::tests::normals;

@@ -62,16 +62,16 @@ pub struct SemiDualConfig {
     /// The learning rate at the first stage with it: a cosine falls to 0. Null: by dimension.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub rate: Option<f64>,
-    /// The share of the stages without variance reduction, which come first. Null: a fifth in at most three dimensions, else a tenth.
+    /// The share of the stages without variance reduction, which come first.
     #[schemars(range(min = 0.0, max = 1.0))]
-    pub plain: Option<f64>,
+    pub plain: f64,
     /// Whether a batch is of pairs that lie near each other, one draw a point. Null: in at most sixteen dimensions, unless `draws` is above 1.
     pub matched: Option<bool>,
 }
 
 impl Default for SemiDualConfig {
     fn default() -> Self {
-        Self { updates: 400, batch: None, draws: None, plain_rate: None, rate: None, plain: None, matched: None }
+        Self { updates: 400, batch: None, draws: None, plain_rate: None, rate: None, plain: 0.1, matched: None }
     }
 }
 
@@ -90,25 +90,27 @@ pub(super) struct Chosen {
 }
 
 impl SemiDualConfig {
+    /// The stages without variance reduction, of so many in all.
+    pub fn plain_stages(&self, stages: u64) -> u64 {
+        (self.plain * stages as f64).round() as u64
+    }
+
     /// What holds in d dimensions, with so many stages.
     pub(super) fn chosen(&self, d: usize, stages: u64) -> Chosen {
-        let is_low = d <= LOW;
         let one_each = self.draws.is_none_or(|draws| draws == 1);
         let matched = self.matched.unwrap_or(d <= MATCHED && one_each);
         let batch = self.batch.unwrap_or(if d <= MATCHED { 256 } else { 512 });
         let (plain_rate, rate) = match d {
-            _ if is_low => (2e-2, 2e-2),
-            ..=8 => (1e-2, 2e-2),
+            ..=8 => (1e-2, 1.5e-2),
             _ => (5e-3, 1e-2),
         };
-        let plain = self.plain.unwrap_or(if is_low { 0.2 } else { 0.1 });
         Chosen {
             updates: self.updates,
             batch,
             reference: batch * self.draws.unwrap_or(if matched { 1 } else { 2 }),
             plain_rate: self.plain_rate.unwrap_or(plain_rate),
             rate: self.rate.unwrap_or(rate),
-            plain: (plain * stages as f64).round() as u64,
+            plain: self.plain_stages(stages),
             matched,
         }
     }

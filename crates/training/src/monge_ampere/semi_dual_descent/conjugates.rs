@@ -13,8 +13,9 @@ use burn::tensor::{DType, Device};
 use ndarray::{Axis, concatenate};
 use rayon::prelude::*;
 
-/// The longest step.
+/// The longest step: a length, or a share of |x| where that is more.
 const LONGEST: f64 = 2.0;
+const LONGEST_SHARE: f64 = 0.25;
 
 /// A step below this length is where Newton's method converges fast, and is taken as it is.
 pub const SHORT: f64 = 0.05;
@@ -81,9 +82,11 @@ impl Solver<'_> {
             a.rows().into_iter().zip(b.rows()).map(|(a, b)| a.dot(&b)).collect()
         };
         let lengths: Vec<f64> = directions.rows().into_iter().map(|row| row.dot(&row).sqrt()).collect();
-        for (mut direction, &length) in directions.rows_mut().into_iter().zip(&lengths) {
-            if length > LONGEST {
-                direction *= LONGEST / length;
+        let rows = directions.rows_mut().into_iter().zip(x.rows());
+        for ((mut direction, x), &length) in rows.zip(&lengths) {
+            let longest = LONGEST.max(LONGEST_SHARE * x.dot(&x).sqrt());
+            if length > longest {
+                direction *= longest / length;
             }
         }
         let mut open: Vec<usize> = (0..y.nrows()).filter(|&i| lengths[i] > SHORT).collect();

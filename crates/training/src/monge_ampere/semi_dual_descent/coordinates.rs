@@ -13,7 +13,8 @@ use crate::error::TrainingError;
 /// What is added to the variances of the data, in units of their mean: any such coordinates do, and these exist for data in a subspace, too.
 const RIDGE: f64 = 1e-6;
 
-/// A condition number of the common covariance that is told of.
+/// Variances of the data so few times above the ridge are told of, and a condition number of the common covariance.
+const ABOVE_RIDGE: f64 = 100.0;
 const STRETCHED: f64 = 1e4;
 
 /// `y' = A(y - m)/s` and `x' = A⁻¹(x - q)/s` with `A² = M`, the matrix of the Brenier map between Gaussians with the moments of the reference and of
@@ -45,6 +46,8 @@ impl BuresCoordinates {
         let centred = points - &data_mean;
         let covariance = centred.t().dot(&centred) / points.nrows() as f64;
         let ridge = RIDGE * covariance.diag().sum() / d as f64;
+        let least_of_data = symmetric_eigen(&covariance)
+            .map_or(f64::NAN, |spectrum| spectrum.values.into_iter().fold(f64::INFINITY, f64::min));
         let covariance = covariance + Array2::<f64>::eye(d) * ridge;
         let entries = |matrix: &Array2<f64>| matrix.iter().copied().collect::<Vec<f64>>();
         let matrix = gaussian::brenier_matrix(&entries(&reference.covariance()), &entries(&covariance), d)?;
@@ -61,16 +64,22 @@ impl BuresCoordinates {
             symmetric_eigen(&((&common + &common.t()) / 2.0)).ok_or(TrainingError::NoReferenceDensity)?.values;
         let scale = (variances.iter().sum::<f64>() / d as f64).sqrt();
         let (least, most) = variances.iter().fold((f64::INFINITY, 0.0f64), |(a, b), &v| (a.min(v), b.max(v)));
-        if most > STRETCHED * least {
+        if most > STRETCHED * least || least_of_data < ABOVE_RIDGE * ridge {
             warn!(
-                "reference and data together are {:.0} times wider in one direction than in another: what lies in the narrow ones is learnt late. \
-                 Whiten the data, or take a reference of their shape",
-                (most / least).sqrt()
+                "the data are far narrower in one direction than in another: the map is told of there late, or not at all. Whiten the data, \
+                 standardise each column, or leave columns out that follow from others"
             );
         }
         let reference_mean = Array1::from(reference.mean());
         let coordinates = Self { root, inverse, scale, reference_mean, data_mean };
-        if coordinates.is_consistent() { Ok(coordinates) } else { Err(TrainingError::NoReferenceDensity) }
+        if coordinates.is_consistent() {
+            return Ok(coordinates);
+        }
+        let what = "reference and data have no common coordinates in numbers".to_owned();
+        Err(TrainingError::Choice {
+            what,
+            cure: "standardise the data, or look for values that are far from all others",
+        })
     }
 
     /// The dimension d.

@@ -11,7 +11,7 @@
 //!
 //! The conjugate points y* are kept, and follow ψ by Newton's method. What limits the map is the noise of the gradient, a difference of
 //! two means, and not the number of points: so a stage starts with the full gradient at its first parameters θ₀, over all points of the data and
-//! four times as many of the reference, and its updates follow `g_B(θ) - g_B(θ₀) + g(θ₀)`, both on one batch (Johnson and Zhang, 2013). In low
+//! up to four times as many of the reference, and its updates follow `g_B(θ) - g_B(θ₀) + g(θ₀)`, both on one batch (Johnson and Zhang, 2013). In low
 //! dimension a batch is of pairs that lie near each other. Everything happens in Bures coordinates, in which the Gaussian map is
 //! the identity, where the network starts.
 //!
@@ -23,8 +23,9 @@ mod coordinates;
 mod matching;
 
 use brenier_measure::expectation_maximization::Moments;
-use brenier_measure::{GaussianMixture, Points, Purpose, Sample, Stream, host_tensor, to_tensor};
+use brenier_measure::{Estimate, GaussianMixture, Points, Purpose, Sample, Stream, host_tensor, to_tensor};
 use brenier_model::TrainedSampler;
+use brenier_model::monge_ampere::newton::EXPLICIT;
 use brenier_model::monge_ampere::{InputConvexNetwork, Inversion, MapSampler, PlacedNetwork, PrimalMap, conjugate};
 use burn::tensor::{DType, Device};
 use ndarray::{Axis, concatenate, s};
@@ -50,9 +51,9 @@ use crate::source::{InstanceNoise, Source};
 const STATE: &str = "semi_dual.json";
 const CONJUGATES: &str = "conjugates.f32";
 
-/// Points of the reference in a full gradient, for each of the data, and the number from which on there are no more than points of the data.
+/// Points of the reference in a full gradient, for each of the data; no more than points of the data where these are so many numbers.
 const FULL_DRAWS: usize = 4;
-const MANY_DRAWS: usize = 1 << 20;
+const MANY_NUMBERS: usize = 1 << 24;
 
 /// Draws of the reference behind a held-out value.
 const HELD_OUT_DRAWS: u64 = 32_768;
@@ -60,8 +61,9 @@ const HELD_OUT_DRAWS: u64 = 32_768;
 /// Points from which inversions of the finished map start.
 const STARTS: usize = 1024;
 
-/// Points of the data that the network starts near the identity on.
+/// Points of the data that the network starts near the identity on, and so many where their Hessians are large.
 const FIRST_POINTS: usize = 2048;
+const FEW_POINTS: usize = 128;
 
 /// Rows in one pass of a gradient.
 const BLOCK: usize = 16_384;
@@ -72,6 +74,9 @@ const OF_PASS: Effort = Effort { tile: 256, of: 1, further: 12 };
 
 /// Updates in which the learning rate rises at the start.
 const WARMUP: f64 = 400.0;
+
+/// Standard errors of a difference that chance may make.
+const CHANCE: f64 = 2.0;
 
 /// A held-out value so far above that of the first network, in units of its size, has diverged.
 const RISE: f64 = 1.0;
@@ -111,13 +116,54 @@ pub struct SemiDualDescent {
     go_on: fn() -> bool,
 }
 
-/// The potential with the least held-out value.
+/// The network that counts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Best {
     value: f64,
     stage: u64,
     parameters: Vec<f64>,
+}
+
+/// The least held-out value, and the stage that it is of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Least {
+    judged: Judged,
+    stage: u64,
+}
+
+/// What held-out points say of a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Judged {
+    /// E_ref ψ.
+    reference: f64,
+    /// ψ* at every point; none where its conjugate point was not found, which would make it too small.
+    conjugates: Vec<Option<f64>>,
+}
+
+impl Judged {
+    fn lost(&self) -> usize {
+        self.conjugates.iter().filter(|value| value.is_none()).count()
+    }
+
+    /// J, over the points that were found.
+    fn value(&self) -> f64 {
+        self.reference + Estimate::mean(self.conjugates.iter().flatten().copied()).value
+    }
+
+    /// Whether J is no further above that of another than chance may have it, over the points that were found under both.
+    ///
+    /// A descent ends at rate 0: its last networks are its best, and differ by less than a few thousand points can tell. To take the least
+    /// value would be to choose by chance among them and among earlier ones.
+    fn is_no_worse_than(&self, other: &Self) -> bool {
+        let both = self.conjugates.iter().zip(&other.conjugates);
+        let difference = Estimate::mean(both.filter_map(|(own, other)| Some((*own)? - (*other)?)));
+        let error = if difference.std_error.is_finite() { difference.std_error } else { 0.0 };
+        let is_told = self.lost() as f64 <= MOST_LOST * self.conjugates.len() as f64;
+        is_told && difference.value + (self.reference - other.reference) <= CHANCE * error
+    }
 }
 
 /// How far a descent has come.
@@ -135,9 +181,13 @@ pub struct SemiDualState {
     first_value: Option<f64>,
     /// That after the last stage.
     value: Option<f64>,
+    /// The last network that held-out points find no worse than the one of the least value.
     best: Option<Best>,
+    least: Option<Least>,
     /// The largest share of lost conjugates that was told of.
     lost: f64,
+    /// The largest number of held-out points without a conjugate that was told of.
+    lost_held_out: usize,
     /// y of every point of the data, then of every held-out point, `[n, d]`.
     #[serde(skip)]
     conjugates: Points,
@@ -166,7 +216,7 @@ impl SemiDualState {
             && state.first.is_consistent()
             && state.descent.is_consistent()
             && is_list(&state.descent.parameters)
-            && state.best.iter().all(|best| is_list(&best.parameters))
+            && state.best.iter().all(|best| is_list(&best.parameters) && best.value.is_finite())
             && brenier_model::monge_ampere::ConvexPotential::dim(&state.first) == d
             && state.reference.mixture().is_ok_and(|mixture| mixture.dim() == d && mixture.has_density());
         if !is_whole {
@@ -296,15 +346,20 @@ impl SemiDualDescent {
         let (lost, retried) = (self.tell_lost(state, &solved, n)?, solved.retried as f64 / n as f64);
         let mut conjugates = solved.points;
         // Pairs of a stage without a full gradient see one draw a point.
-        let all = if is_plain && chosen.matched { n } else { (FULL_DRAWS * n).min(n.max(MANY_DRAWS)) };
+        let most = if is_plain && chosen.matched { n } else { FULL_DRAWS * n };
+        let all = most.min(n.max(MANY_NUMBERS / x.ncols()));
         let draws = setting.law.sample(&self.stream(), 2 * stage, 0..all as u64);
         self.while_told()?;
-        let gradient = self.gradient(&first, &draws, &conjugates);
-        self.while_told()?;
-        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-        let anchor = Anchor { network: first, conjugates: conjugates.clone(), gradient };
+        let anchor = if is_plain {
+            None
+        } else {
+            let gradient = self.gradient(&first, &draws, &conjugates);
+            self.while_told()?;
+            Some(Anchor { network: first, conjugates: conjugates.clone(), gradient })
+        };
+        let norm = anchor.as_ref().map(|anchor| anchor.gradient.iter().map(|g| g * g).sum::<f64>().sqrt());
         let pairs = chosen.matched.then(|| matching::matched(&conjugates, &draws.slice(s![..n, ..]).to_owned()));
-        let paces = vec![1.0; anchor.gradient.len()];
+        let paces = vec![1.0; state.descent.parameters.len()];
         let mut rate = 0.0;
         for update in 0..chosen.updates {
             self.while_told()?;
@@ -320,7 +375,7 @@ impl SemiDualDescent {
             }
             let y = choose(&draws, &of_reference);
             let mut gradient = self.gradient(&network, &y, &found);
-            if !is_plain {
+            if let Some(anchor) = &anchor {
                 let before = self.gradient(&anchor.network, &y, &choose(&anchor.conjugates, &rows));
                 let full = anchor.gradient.iter().zip(before);
                 gradient.iter_mut().zip(full).for_each(|(g, (full, before))| *g += full - before);
@@ -331,25 +386,34 @@ impl SemiDualDescent {
             }
             state.descent.update(gradient, rate, &paces, <[f64]>::to_vec);
         }
-        let (value, lost_held_out) = self.judge(state, setting, conjugates);
+        let judged = self.judge(state, setting, conjugates);
+        let (value, lost_held_out) = (judged.value(), judged.lost());
         let (what, last_finite) = ("held-out value of the semi-dual", state.value);
         let most = state.first_value.map_or(f64::INFINITY, |first| first + RISE * (1.0 + first.abs()));
         if value.is_nan() || value > most {
             return Err(TrainingError::Diverged { what, value, step: stage, last_finite });
         }
+        if lost_held_out > state.lost_held_out {
+            state.lost_held_out = lost_held_out;
+            warn!(
+                "at stage {stage} no y with ∇ψ(y) = x was found for {lost_held_out} held-out points, which then do not judge"
+            );
+        }
         (state.stage, state.value) = (stage + 1, Some(value));
-        // A point without its conjugate makes the value too small.
-        if lost_held_out == 0 && state.best.as_ref().is_none_or(|best| value < best.value) {
+        if state.least.as_ref().is_none_or(|least| judged.is_no_worse_than(&least.judged)) {
             state.best = Some(Best { value, stage: stage + 1, parameters: state.descent.parameters.clone() });
         }
-        state.said = vec![
-            ("held_out_semi_dual_last", value),
-            ("semi_dual_gradient", norm),
+        if state.least.as_ref().is_none_or(|least| value < least.judged.value()) {
+            state.least = Some(Least { judged, stage: stage + 1 });
+        }
+        state.said = vec![("held_out_semi_dual_last", value)];
+        state.said.extend(norm.map(|norm| ("semi_dual_gradient", norm)));
+        state.said.extend([
             ("lost_conjugates", lost),
             ("lost_held_out_conjugates", lost_held_out as f64),
             ("retried_conjugates", retried),
             ("rate", rate),
-        ];
+        ]);
         Ok(())
     }
 
@@ -414,18 +478,24 @@ impl SemiDualDescent {
         Ok(share)
     }
 
-    /// Keeps the conjugates of the points of the data, finds those of held-out points, and asks these for the semi-dual; how many were lost.
-    fn judge(&self, state: &mut SemiDualState, setting: &Setting, conjugates: Points) -> (f64, usize) {
+    /// Keeps the conjugates of the points of the data, finds those of held-out points, and asks these for the semi-dual.
+    fn judge(&self, state: &mut SemiDualState, setting: &Setting, conjugates: Points) -> Judged {
         let network = state.first.with_parameters(&state.descent.parameters);
         let placed = self.placed(&network);
         let kept = state.conjugates.slice(s![conjugates.nrows().., ..]).to_owned();
         let held_out = Solver { network: &placed, device: &self.device }.solve(&kept, &setting.held_out, OF_PASS);
         let exact = network.placed(DType::F64, &Device::flex());
-        let mean = |points: &Points| conjugate::value(&exact, points).iter().sum::<f64>() / points.nrows() as f64;
-        let products = (&held_out.points * &setting.held_out).sum() / held_out.points.nrows() as f64;
-        let value = mean(&setting.held_out_draws) + products - mean(&held_out.points);
+        let draws = conjugate::value(&exact, &setting.held_out_draws);
+        let products = (&held_out.points * &setting.held_out).sum_axis(Axis(1));
+        let values = conjugate::value(&exact, &held_out.points);
+        let mut found: Vec<Option<f64>> = products
+            .iter()
+            .zip(values)
+            .map(|(product, value)| Some(product - value).filter(|v| v.is_finite()))
+            .collect();
+        held_out.lost.iter().for_each(|&row| found[row] = None);
         state.conjugates = concatenate![Axis(0), conjugates, held_out.points];
-        (value, held_out.lost.len())
+        Judged { reference: draws.iter().sum::<f64>() / draws.len() as f64, conjugates: found }
     }
 }
 
@@ -442,7 +512,8 @@ impl Method for SemiDualDescent {
         let rows = self.source.of_stage(0, self.seed, self.choices.fresh);
         let coordinates = BuresCoordinates::new(&reference.mixture()?, &rows)?;
         let x = coordinates.of_data(&rows);
-        let some = x.slice(s![..x.nrows().min(FIRST_POINTS), ..]).to_owned();
+        let first = if x.ncols() <= EXPLICIT { FIRST_POINTS } else { FEW_POINTS };
+        let some = x.slice(s![..x.nrows().min(first), ..]).to_owned();
         let first = InputConvexNetwork::near_identity(&self.choices.network.shape(x.ncols()), &some, self.seed);
         let all = concatenate![Axis(0), x, coordinates.of_data(&self.held_out)];
         Ok(SemiDualState {
@@ -454,7 +525,9 @@ impl Method for SemiDualDescent {
             first_value: None,
             value: None,
             best: None,
+            least: None,
             lost: 0.0,
+            lost_held_out: 0,
             conjugates: all.mapv(|y| f64::from(y as f32)),
             said: Scalars::new(),
         })
@@ -485,8 +558,8 @@ impl Method for SemiDualDescent {
     }
 
     fn is_done(&self, state: &SemiDualState) -> bool {
-        let is_stuck = |best: &Best| self.choices.patience.is_some_and(|patience| state.stage >= best.stage + patience);
-        state.stage >= self.choices.stages || state.best.as_ref().is_some_and(is_stuck)
+        let is_stuck = |least: &Least| self.choices.patience.is_some_and(|most| state.stage >= least.stage + most);
+        state.stage >= self.choices.stages || state.least.as_ref().is_some_and(is_stuck)
     }
 
     fn train(&self, state: &mut SemiDualState, observe: &mut Observe<SemiDualState>) -> Result<(), TrainingError> {
@@ -494,7 +567,7 @@ impl Method for SemiDualDescent {
         let mut x = self.rows(state.stage, &state.coordinates);
         if state.first_value.is_none() {
             let conjugates = state.conjugates.slice(s![..x.nrows(), ..]).to_owned();
-            let (value, _) = self.judge(state, &setting, conjugates);
+            let value = self.judge(state, &setting, conjugates).value();
             state.first_value = Some(value).filter(|value| value.is_finite());
         }
         while !self.is_done(state) {
@@ -516,9 +589,8 @@ impl Method for SemiDualDescent {
                 break;
             }
         }
-        if self.is_done(state) {
-            let value = state.best.as_ref().map_or(f64::NAN, |best| best.value);
-            info!("the least held-out value of the semi-dual is {value:.6}");
+        if let Some(best) = state.best.as_ref().filter(|_| self.is_done(state)) {
+            info!("the held-out value of the semi-dual is {:.6} at stage {}", best.value, best.stage);
         }
         Ok(())
     }
@@ -527,9 +599,11 @@ impl Method for SemiDualDescent {
         state.said.clone()
     }
 
+    /// At the end alone: before it the rate is high, and the network that a checkpoint keeps has still to come.
     fn held_out(&self, state: &SemiDualState) -> (&'static str, f64) {
-        let best = state.best.as_ref().filter(|_| self.choices.iterate != Iterate::Last).map(|best| best.value);
-        ("held_out_semi_dual", best.or(state.value).unwrap_or(f64::NAN))
+        let best = state.best.as_ref().filter(|_| self.choices.iterate != Iterate::Last);
+        let value = best.map_or(state.value, |best| Some(best.value));
+        ("held_out_semi_dual", value.filter(|_| self.is_done(state)).unwrap_or(f64::NAN))
     }
 
     fn sampler(&self, state: &SemiDualState) -> Box<dyn TrainedSampler> {

@@ -1,5 +1,7 @@
 //! The descent against a map that is known, and its gradient against differences.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use brenier_measure::{Gaussian, GaussianMixture};
 
 use super::*;
@@ -10,7 +12,7 @@ fn normals(n: u64, d: usize, seed: u64) -> Points {
     Gaussian::standard(d).sample(&Stream::new(seed, Purpose::Evaluation), 0, 0..n)
 }
 
-/// `T(y) = s (y + 0.8 R tanh(2 Rᵀy/s'))`, R a rotation: the gradient of a convex function, for y in units of s'.
+/// `T(y) = u + 0.8 R tanh(2 Rᵀu)` for y = su, R a rotation: the gradient of a convex function of u.
 fn map(y: &Points, unit: f64) -> Points {
     let (c, s) = (0.8, 0.6);
     let turn = ndarray::array![[c, -s], [s, c]];
@@ -118,26 +120,58 @@ fn a_descent_goes_without_matched_pairs_and_hears_an_interruption() {
     method.chosen.matched = false;
     method.chosen.reference = 256;
     let mut state = method.start().unwrap();
-    method.train(&mut state, &mut |_, _| Ok(Flow::Continue)).unwrap();
-    assert!(method.is_done(&state) && state.best.is_some());
-    method.go_on = || false;
-    let mut stopped = method.start().unwrap();
-    let first = stopped.clone();
-    let mut told = 0;
+    let mut kept = Vec::new();
     method
-        .train(&mut stopped, &mut |_, said| {
-            told += said.len();
+        .train(&mut state, &mut |state, _| {
+            kept.push(state.clone());
+            Ok(Flow::Continue)
+        })
+        .unwrap();
+    assert!(method.is_done(&state) && state.best.as_ref().unwrap().value < state.first_value.unwrap());
+    // Told to stop in the middle of the second stage: that stage is not there, and the run goes on as if nothing had been.
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    method.go_on = || ASKED.fetch_add(1, Ordering::Relaxed) < 100;
+    let mut stopped = kept[0].clone();
+    let mut told = Vec::new();
+    method
+        .train(&mut stopped, &mut |state, said| {
+            told.push((state.stage, said.len()));
             Ok(Flow::Stop)
         })
         .unwrap();
-    assert_eq!((told, stopped.stage, &stopped.descent), (0, 0, &first.descent));
+    assert!(ASKED.load(Ordering::Relaxed) > 100, "it was asked in the middle");
+    assert_eq!((told, &stopped), (vec![(1, 0)], &kept[0]));
+    method.go_on = || true;
+    method.train(&mut stopped, &mut |_, _| Ok(Flow::Continue)).unwrap();
+    assert_eq!(stopped, state);
+}
+
+#[test]
+fn a_held_out_point_that_is_not_found_does_not_judge() {
+    let judged = |reference, conjugates: &[f64]| Judged {
+        reference,
+        conjugates: conjugates.iter().map(|&value| Some(value).filter(|value: &f64| value.is_finite())).collect(),
+    };
+    let values: Vec<f64> = (0..100).map(|i| f64::from(i % 10)).collect();
+    let best = judged(1.0, &values);
+    assert!((best.value() - 5.5).abs() < 1e-12);
+    let mut lost = values.clone();
+    lost[3] = f64::NAN;
+    let without = judged(1.0, &lost);
+    assert_eq!(without.lost(), 1);
+    assert!(without.is_no_worse_than(&best) && best.is_no_worse_than(&without));
+    // Worse by ten standard errors, by one, and with a tenth of all points lost.
+    let moved = |by: f64| values.iter().enumerate().map(|(i, v)| v + by + [0.5, -0.5][i % 2]).collect::<Vec<f64>>();
+    assert!(!judged(1.0, &moved(0.5)).is_no_worse_than(&best) && judged(1.0, &moved(0.05)).is_no_worse_than(&best));
+    lost[..10].fill(f64::NAN);
+    assert!(!judged(1.0, &lost).is_no_worse_than(&best));
 }
 
 #[test]
 fn a_potential_that_rises_far_above_the_first_has_diverged() {
     let points = |n, seed| map(&normals(n, 2, seed), 1.0);
     let mut method = descent(points(300, 1), points(30, 2), ReferenceConfig::StandardNormal, 3);
-    method.chosen.plain_rate = 300.0;
+    method.chosen.rate = 300.0;
     let mut state = method.start().unwrap();
     let error = method.train(&mut state, &mut |_, _| Ok(Flow::Continue)).unwrap_err();
     assert!(matches!(error, TrainingError::Diverged { .. } | TrainingError::LostConjugates { .. }), "{error}");
