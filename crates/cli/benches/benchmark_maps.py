@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TRAIN = ROOT / "target/release/train"
 METHOD = "method.monge_ampere_logistic"
 # Stages that take so many CPU-seconds, by dimension.
-STAGES = {2: {20: 21, 60: 64}, 8: {20: 7, 60: 22, 180: 66}}
+STAGES = {2: {20: 19}, 8: {20: 7, 60: 20, 180: 66}}
 DEFAULT = {"coordinates": "dual", "step": "newton", "potential": "ridges"}
 OTHERS = {
     "stages": {**DEFAULT, "stages": 60, "patience": 20},
@@ -61,7 +61,7 @@ def main():
     for dim in map(int, arguments.dims.split(",")):
         for row in arguments.rows.split(","):
             if row == "discrete":
-                points = 10_000 if dim == 2 else 4000
+                points = 50_000 if dim == 2 else 20_000
                 example = [ROOT / "target/release/examples/discrete_dual", f"datasets/mix3_to_mix10_{dim}.npz"]
                 environment = {**os.environ, "RAYON_NUM_THREADS": "1"}
                 try:

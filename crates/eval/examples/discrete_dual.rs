@@ -1,7 +1,7 @@
 //! The extension of the exact discrete dual to points that were not transported, beside a true map.
 //!
 //! ```sh
-//! RAYON_NUM_THREADS=1 cargo run --release -p brenier-eval --example discrete_dual -- datasets/mix3_to_mix10_2.npz [--points 10000] [--seeds 2]
+//! RAYON_NUM_THREADS=1 cargo run --release -p brenier-eval --example discrete_dual -- datasets/mix3_to_mix10_2.npz [--points 50000] [--seeds 2]
 //! ```
 //!
 //! As many draws y of the reference and points x of the target are assigned exactly. The dual potentials `a_i + b_j ≤ |y_i - x_j|²` extend to every
@@ -22,7 +22,7 @@ use rayon::prelude::*;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
-    let (mut file, mut points, mut seeds) = (None, 10_000, 2);
+    let (mut file, mut points, mut seeds) = (None, 50_000, 2);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || -> Result<u64> { Ok(arguments.next().ok_or("a number after the flag")?.parse()?) };

@@ -148,8 +148,11 @@ impl Judged {
         self.conjugates.iter().filter(|value| value.is_none()).count()
     }
 
-    /// J, over the points that were found.
+    /// J, over the points that were found; NaN where none was.
     fn value(&self) -> f64 {
+        if self.lost() == self.conjugates.len() {
+            return f64::NAN;
+        }
         self.reference + Estimate::mean(self.conjugates.iter().flatten().copied()).value
     }
 
