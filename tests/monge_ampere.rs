@@ -39,6 +39,22 @@ fn a_descent_on_the_semi_dual_that_is_killed_and_stopped_ends_with_the_same_bits
     Workplace::new().survives_kills_and_stops(SEMI_DUAL, &noisy, &[Mark::Line(2)], "3");
 }
 
+#[cfg(feature = "ndarray")]
+#[test]
+fn a_descent_by_tensor_operations_ends_where_one_by_tiles_does() {
+    let place = Workplace::new();
+    let value = |run: &str, device: &str| {
+        let more = ["-q", "--device", device, "--set", "output.figures=false", "--set", "evaluation.log_density=null"];
+        place.smoke(SEMI_DUAL, run, &more).succeeds();
+        let lines = std::fs::read_to_string(place.run(run).join("metrics.jsonl")).unwrap();
+        let last: serde_json::Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        last["held_out_semi_dual"].as_f64().unwrap()
+    };
+    let (tiles, tensors) = (value("tiles", "cpu"), value("tensors", "ndarray"));
+    // 240 updates in single precision.
+    assert!(tiles != tensors && (tiles - tensors).abs() < 1e-4, "{tiles} and {tensors}");
+}
+
 #[test]
 fn a_map_is_compared_with_given_pairs() {
     let place = Workplace::new();
