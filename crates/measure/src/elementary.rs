@@ -65,6 +65,34 @@ pub fn ln_1p_of_unit(e: f64) -> f64 {
     z * series
 }
 
+/// `log(1 + e)` for e in [0, 1] in single precision, within four units in the last place.
+#[inline(always)]
+pub fn ln_1p_of_unit_f32(e: f32) -> f32 {
+    const TERMS: usize = 8;
+    let z = e / (2.0 + e);
+    let square = z * z;
+    let series = (0..TERMS).rev().fold(0.0, |sum, k| sum * square + 2.0 / (2 * k + 1) as f32);
+    z * series
+}
+
+/// `Φ(z)`, the normal distribution function.
+pub fn normal_distribution(z: f64) -> f64 {
+    0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// `Φ(z)` in single precision, to 1.5e-7, with `e^{-z²/2}` given.
+///
+/// Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.26.
+#[inline(always)]
+pub fn normal_distribution_f32(z: f32, exp: f32) -> f32 {
+    const COEFFICIENTS: [f32; 5] = [0.254_829_6, -0.284_496_72, 1.421_413_8, -1.453_152_1, 1.061_405_4];
+    let u = z.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 1.0 / (1.0 + 0.327_591_1 * u);
+    let polynomial = COEFFICIENTS.iter().rev().fold(0.0, |sum, c| sum * t + c);
+    let tail = 0.5 * polynomial * t * exp;
+    if z < 0.0 { tail } else { 1.0 - tail }
+}
+
 /// `ς(t) = 1/(1 + e⁻ᵗ)`.
 #[inline(always)]
 pub fn sigmoid(t: f64) -> f64 {
@@ -100,6 +128,14 @@ mod tests {
         assert_eq!((exp_of_negative_f32(f32::NEG_INFINITY), exp_of_negative_f32(0.0)), (0.0, 1.0));
         assert!(exp_of_negative_f32(f32::NAN).is_nan());
         assert_eq!((exp_of_negative(f64::NEG_INFINITY), ln_1p_of_unit(0.0), sigmoid(-800.0)), (0.0, 0.0, 0.0));
+        let single = |e: f64| f64::from(ln_1p_of_unit_f32(e as f32));
+        let nearest = |e: f64| f64::from(e as f32).ln_1p();
+        assert!(worst(1e-6, 1.0, single, nearest) * f64::EPSILON < 4.0 * f64::from(f32::EPSILON));
+        for z in (-600..=600).map(|k| f64::from(k) / 100.0) {
+            let single = normal_distribution_f32(z as f32, exp_of_negative_f32((-0.5 * z * z) as f32));
+            assert!((f64::from(single) - normal_distribution(z)).abs() < 2e-7, "{z}");
+        }
+        assert_eq!((normal_distribution(0.0), normal_distribution(40.0)), (0.5, 1.0));
         assert_eq!((softplus(1e300), softplus(-1e300), sigmoid(1e300)), (1e300, 0.0, 1.0));
         assert!(softplus(f64::NAN).is_nan() && sigmoid(f64::NAN).is_nan());
     }

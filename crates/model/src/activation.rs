@@ -4,6 +4,8 @@ use burn::tensor::{Tensor, activation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::fused;
+
 /// The nonlinearity of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -24,6 +26,11 @@ pub enum Activation {
 impl Activation {
     /// `a(z)`, entry by entry.
     pub fn apply<const D: usize>(&self, z: Tensor<D>) -> Tensor<D> {
+        fused::activate(z, *self)
+    }
+
+    /// `a(z)`, composed of tensor operations.
+    pub(crate) fn compose<const D: usize>(&self, z: Tensor<D>) -> Tensor<D> {
         match self {
             Self::Silu => activation::silu(z),
             Self::Gelu => activation::gelu(z),

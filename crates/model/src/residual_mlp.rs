@@ -21,6 +21,7 @@ use burn::tensor::Tensor;
 
 use crate::activation::Activation;
 use crate::embedding::NoiseEmbedding;
+use crate::fused::{self, BlockWeights};
 use crate::initialization::Initializer;
 
 /// `h + a((h U) ∘ (e G) + e S) V`.
@@ -48,10 +49,8 @@ impl ResidualBlock {
     }
 
     fn forward(&self, h: Tensor<2>, e: Tensor<2>, activation: Activation) -> Tensor<2> {
-        let gain = e.clone().matmul(self.gain.val());
-        let shift = e.matmul(self.shift.val());
-        let z = h.clone().matmul(self.inner.val()) * gain + shift;
-        h + activation.apply(z).matmul(self.outer.val())
+        let [inner, gain, shift, outer] = [&self.inner, &self.gain, &self.shift, &self.outer].map(Param::val);
+        fused::modulated_block(h, e, BlockWeights { inner, gain, shift, outer }, activation)
     }
 
     /// The block and its Jacobian times tangents; h `[n, width]`, tangents `[k·n, width]`.
@@ -118,8 +117,7 @@ impl ResidualMlp {
         for block in &self.blocks {
             h = block.forward(h, e.clone(), self.activation);
         }
-        let gain = e.clone().matmul(self.gain.val());
-        (h * gain).matmul(self.output.val()) + e.matmul(self.shift.val())
+        fused::modulated_linear(h, e, self.gain.val(), self.output.val(), self.shift.val())
     }
 
     /// `F(x, c)` and `∂ₓF(x, c)·v` for k tangents at every point, in forward mode.

@@ -7,19 +7,17 @@
 //! to clear fresh pages of memory took a quarter of the time of the same network as tensor operations.
 
 use std::cell::RefCell;
-use std::ops::{Add, AddAssign, Mul, MulAssign, Sub};
 use std::sync::OnceLock;
 use std::thread::LocalKey;
 
 use brenier_measure::elementary;
-use burn::tensor::Element;
 use faer::linalg::matmul::matmul;
-use faer::traits::ComplexField;
 use faer::{Accum, MatMut, MatRef, Par};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::{InputConvexNetwork, Layer};
+use crate::real::Real;
 
 /// Points of a tile.
 const TILE: usize = 64;
@@ -27,28 +25,9 @@ const TILE: usize = 64;
 /// Points whose sums are taken by one thread.
 const GROUP: usize = 512;
 
-/// A number type of the CPU.
-pub trait Real:
-    ComplexField
-    + Element
-    + Copy
-    + PartialOrd
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + AddAssign
-    + MulAssign
-{
-    /// The number nearest to another.
-    fn of(x: f64) -> Self;
-
-    /// The number in double precision.
-    fn double(self) -> f64;
-
-    /// `eˣ` for x ≤ 0.
-    fn exp_of_negative(self) -> Self;
-
-    /// What a thread keeps.
+/// A number type with arrays that a thread keeps.
+pub trait Kept: Real {
+    /// What the thread keeps.
     fn scratch() -> &'static LocalKey<RefCell<Scratch<Self>>>;
 }
 
@@ -57,43 +36,13 @@ thread_local! {
     static DOUBLE: RefCell<Scratch<f64>> = RefCell::default();
 }
 
-impl Real for f32 {
-    #[inline(always)]
-    fn of(x: f64) -> Self {
-        x as Self
-    }
-
-    #[inline(always)]
-    fn double(self) -> f64 {
-        f64::from(self)
-    }
-
-    #[inline(always)]
-    fn exp_of_negative(self) -> Self {
-        elementary::exp_of_negative_f32(self)
-    }
-
+impl Kept for f32 {
     fn scratch() -> &'static LocalKey<RefCell<Scratch<Self>>> {
         &SINGLE
     }
 }
 
-impl Real for f64 {
-    #[inline(always)]
-    fn of(x: f64) -> Self {
-        x
-    }
-
-    #[inline(always)]
-    fn double(self) -> f64 {
-        self
-    }
-
-    #[inline(always)]
-    fn exp_of_negative(self) -> Self {
-        elementary::exp_of_negative(self)
-    }
-
+impl Kept for f64 {
     fn scratch() -> &'static LocalKey<RefCell<Scratch<Self>>> {
         &DOUBLE
     }
@@ -197,7 +146,7 @@ fn matrix<T>(entries: &[T], rows: usize, columns: usize) -> MatRef<'_, T> {
     MatRef::from_row_major_slice(entries, rows, columns)
 }
 
-impl<T: Real> HostNetwork<T> {
+impl<T: Kept> HostNetwork<T> {
     /// The network in this number type.
     pub fn new(network: &InputConvexNetwork) -> Self {
         let list = |values: &[f64]| values.iter().map(|&x| T::of(x)).collect::<Vec<T>>();

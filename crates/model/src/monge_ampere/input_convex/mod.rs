@@ -35,11 +35,12 @@ use ndarray::{Array1, Array2, Axis};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::host::{HostNetwork, Jet, Orders, Real};
+use self::host::{HostNetwork, Jet, Kept, Orders};
 use self::tensors::TensorNetwork;
 use super::conjugate;
 use super::free_quadratic::FreeQuadratic;
 use super::potential::ConvexPotential;
+use crate::real::Real;
 
 /// The sizes of a network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -301,7 +302,7 @@ impl PlacedNetwork {
 
     /// A jet on the CPU, one list after the other; none elsewhere.
     fn on_host(&self, y: &Tensor<2>, orders: Orders) -> Option<[TensorData; 3]> {
-        fn lists<T: Real>(network: &HostNetwork<T>, y: &Tensor<2>, orders: Orders) -> [TensorData; 3] {
+        fn lists<T: Kept>(network: &HostNetwork<T>, y: &Tensor<2>, orders: Orders) -> [TensorData; 3] {
             let Jet { values, gradients, hessians } = network.jet(&numbers::<T, 2>(y.clone()), orders);
             [values, gradients, hessians].map(|list| {
                 let count = list.len();
