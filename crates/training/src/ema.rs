@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::one_pass::{is_on_host, moved_towards};
 use crate::parameters::{Combine, Parameters, combine};
 
 /// The shape of a moving average.
@@ -66,7 +67,8 @@ impl<M: Module> Ema<M> {
     /// `average ← decay·average + (1 - decay)·model` for update number k = 1, 2, …
     pub fn update(&mut self, model: &M, k: u64) {
         let rule = Lerp { decay: self.config.decay(k) };
-        self.average = combine(self.average.clone(), Parameters::of(&model.clone().valid()), rule);
+        let others = Parameters::of(&model.clone().valid());
+        self.average = combine(self.average.clone(), others, rule);
     }
 
     /// The averaged model.
@@ -82,7 +84,11 @@ struct Lerp {
 impl Combine for Lerp {
     fn combine<const D: usize>(&self, own: Tensor<D>, other: Tensor<D>) -> Tensor<D> {
         // own + (1 - decay)(other - own): a constant model stays exactly where it is.
-        own.clone() + (other - own) * (1.0 - self.decay)
+        let share = 1.0 - self.decay;
+        if is_on_host(&own) {
+            return moved_towards(own, other, share as f32);
+        }
+        own.clone() + (other - own) * share
     }
 }
 

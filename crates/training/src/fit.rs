@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::ema::EmaConfig;
 use crate::error::TrainingError;
-use crate::gradients::{clip_factor, squared_norm};
+use crate::gradients::{SquaredNorm, clip_factor, squared_norm};
 use crate::learning_rate::LearningRate;
 use crate::optimizer::OptimizerConfig;
 use crate::state::TrainingState;
@@ -50,7 +50,7 @@ impl FitConfig {
 /// What is minimised: batches that depend on the step alone, and a loss on them.
 pub trait Objective<M: Module>: Sync {
     /// What one update sees, on the host.
-    type Batch: Send;
+    type Batch: Send + Sync;
 
     /// A function from the step to its batch; called with rising steps.
     fn batches(&self) -> Box<dyn FnMut(u64) -> Self::Batch + Send + '_>;
@@ -104,28 +104,48 @@ pub fn fit<M: Module, O: Objective<M>>(
     with_batches(objective, steps.clone(), prefetch, |next_batch| {
         for step in steps {
             let batch = next_batch(step);
-            let (loss, gradients) = loss_and_gradients(objective, config, &state.model, &batch, device);
-            let (loss, norm) = read_back(loss, squared_norm(&state.model, &gradients));
-            check_finite(step, loss, norm, state.progress.last_loss)?;
+            let report = on_a_worker(device, || update(objective, config, state, &batch, step, device))?;
 
-            let learning_rate = config.learning_rate.at(step, config.steps);
-            let scale = clip_factor(norm, config.clip_norm);
-            state.model = state.optimizer.step(learning_rate, state.model.clone(), gradients, scale);
-            for ema in &mut state.emas {
-                ema.update(&state.model, step + 1);
-            }
-
-            state.progress.step = step + 1;
-            state.progress.last_loss = Some(loss);
-            state.progress.loss_sum += loss;
-            state.progress.gradient_norm_sum += norm;
-            state.progress.summed += 1;
-            if observe(state, StepReport { loss, gradient_norm: norm, learning_rate })? == Flow::Stop {
+            if observe(state, report)? == Flow::Stop {
                 break;
             }
         }
         Ok(())
     })
+}
+
+/// Does the work of one step within the thread pool where the device is the CPU: its many small parallel loops then
+/// find a worker that calls them, and need not wake one each.
+fn on_a_worker<T: Send>(device: &Device, work: impl FnOnce() -> T + Send) -> T {
+    if device.clone().inner() == Device::flex() { rayon::scope(|_| work()) } else { work() }
+}
+
+/// One update, or an error and the state as it was.
+fn update<M: Module, O: Objective<M>>(
+    objective: &O,
+    config: &FitConfig,
+    state: &mut TrainingState<M>,
+    batch: &O::Batch,
+    step: u64,
+    device: &Device,
+) -> Result<StepReport, TrainingError> {
+    let (loss, gradients) = loss_and_gradients(objective, config, &state.model, batch, device);
+    let (loss, gradient_norm) = read_back(loss, squared_norm(&state.model, &gradients));
+    check_finite(step, loss, gradient_norm, state.progress.last_loss)?;
+
+    let learning_rate = config.learning_rate.at(step, config.steps);
+    let scale = clip_factor(gradient_norm, config.clip_norm);
+    state.model = state.optimizer.step(learning_rate, state.model.clone(), gradients, scale);
+    for ema in &mut state.emas {
+        ema.update(&state.model, step + 1);
+    }
+
+    state.progress.step = step + 1;
+    state.progress.last_loss = Some(loss);
+    state.progress.loss_sum += loss;
+    state.progress.gradient_norm_sum += gradient_norm;
+    state.progress.summed += 1;
+    Ok(StepReport { loss, gradient_norm, learning_rate })
 }
 
 /// Gives `body` a source of batches: a thread that works ahead, or the calling thread itself.
@@ -179,13 +199,13 @@ fn loss_and_gradients<M: Module, O: Objective<M>>(
 }
 
 /// Loss and gradient norm, in one transfer from the device.
-fn read_back(loss: Tensor<1>, squared_norm: Option<Tensor<1>>) -> (f64, f64) {
-    let both = match squared_norm {
-        Some(norm) => Tensor::cat(vec![loss, norm], 0),
-        None => loss,
+fn read_back(loss: Tensor<1>, squared_norm: SquaredNorm) -> (f64, f64) {
+    let (values, on_host) = match squared_norm {
+        SquaredNorm::Device(norm) => (Tensor::cat(vec![loss, norm], 0), None),
+        SquaredNorm::Host(norm) => (loss, Some(norm)),
     };
-    let values: Vec<f64> = both.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
-    (values[0], values.get(1).map_or(0.0, |square| square.sqrt()))
+    let values: Vec<f64> = values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+    (values[0], on_host.unwrap_or_else(|| values[1]).sqrt())
 }
 
 fn check_finite(step: u64, loss: f64, norm: f64, last_finite: Option<f64>) -> Result<(), TrainingError> {

@@ -4,27 +4,44 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-/// `|g|²` over all parameters of `model`, a tensor of one element (None where no parameter has a gradient).
-pub fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams) -> Option<Tensor<1>> {
-    let mut sum = SquaredNorm { gradients, sum: None };
+use crate::one_pass::{is_on_host, sum_of_squares};
+
+/// `|g|²` over all parameters of a model.
+pub enum SquaredNorm {
+    /// On the CPU.
+    Host(f64),
+    /// On the device of the gradients, a tensor of one element.
+    Device(Tensor<1>),
+}
+
+/// `|g|²` over all parameters of `model`; 0 where no parameter has a gradient.
+pub fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams) -> SquaredNorm {
+    let mut sum = Sum { gradients, host: 0.0, device: None };
     model.visit(&mut sum);
-    sum.sum
+    match sum.device {
+        Some(device) => SquaredNorm::Device(device + sum.host),
+        None => SquaredNorm::Host(sum.host),
+    }
 }
 
-struct SquaredNorm<'a> {
+struct Sum<'a> {
     gradients: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
+    host: f64,
+    device: Option<Tensor<1>>,
 }
 
-impl ModuleVisitor for SquaredNorm<'_> {
+impl ModuleVisitor for Sum<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let square = gradient.square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + square,
-                None => square,
-            });
+        let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
+        if is_on_host(&gradient) {
+            self.host += sum_of_squares(gradient);
+            return;
         }
+        let square = gradient.square().sum();
+        self.device = Some(match self.device.take() {
+            Some(sum) => sum + square,
+            None => square,
+        });
     }
 }
 

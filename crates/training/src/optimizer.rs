@@ -1,6 +1,6 @@
 //! Adam and AdamW over a whole module, with a state that is saved and resumed bit for bit.
 //!
-//! The update rule is Burn's; the state is ours, because the one of Burn's module optimiser loads onto the
+//! The update rule is Burn's, on the CPU in one pass over the numbers; the state is ours, because the one of Burn's module optimiser loads onto the
 //! process's default device and drops missing entries silently.
 
 use burn::module::{Module, ModuleMapper, Param};
@@ -11,6 +11,7 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::one_pass::{AdamStep, is_on_host};
 use crate::parameters::{Parameters, Replace, combine};
 
 /// The update rule.
@@ -73,11 +74,16 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
+    /// β₁, β₂, ε, and the weight decay λ.
+    fn numbers(&self) -> [f64; 4] {
+        match *self {
+            Self::Adam { beta_1, beta_2, epsilon } => [beta_1, beta_2, epsilon, 0.0],
+            Self::Adamw { beta_1, beta_2, epsilon, weight_decay } => [beta_1, beta_2, epsilon, weight_decay],
+        }
+    }
+
     fn rule(&self) -> AdamW {
-        let (beta_1, beta_2, epsilon, weight_decay) = match *self {
-            Self::Adam { beta_1, beta_2, epsilon } => (beta_1, beta_2, epsilon, 0.0),
-            Self::Adamw { beta_1, beta_2, epsilon, weight_decay } => (beta_1, beta_2, epsilon, weight_decay),
-        };
+        let [beta_1, beta_2, epsilon, weight_decay] = self.numbers();
         AdamWConfig::new()
             .with_beta_1(beta_1 as f32)
             .with_beta_2(beta_2 as f32)
@@ -90,6 +96,7 @@ impl OptimizerConfig {
 /// An update rule with its moments, one entry a parameter in the order of the module's traversal.
 #[derive(Clone)]
 pub struct Optimizer {
+    config: OptimizerConfig,
     rule: AdamW,
     states: Vec<DynState>,
 }
@@ -97,7 +104,7 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimiser that has seen no gradient.
     pub fn new(config: OptimizerConfig) -> Self {
-        Self { rule: config.rule(), states: Vec::new() }
+        Self { config, rule: config.rule(), states: Vec::new() }
     }
 
     /// An optimiser that goes on after `updates` updates from the moments that [`moments`](Self::moments) gave.
@@ -114,6 +121,7 @@ impl Optimizer {
     /// One update: every parameter moves against `scale` times its gradient.
     pub fn step<M: Module>(&mut self, learning_rate: f64, model: M, gradients: GradientsParams, scale: f64) -> M {
         let mut update = Update {
+            config: self.config,
             rule: &self.rule,
             learning_rate,
             scale,
@@ -138,6 +146,7 @@ impl Optimizer {
 }
 
 struct Update<'a> {
+    config: OptimizerConfig,
     rule: &'a AdamW,
     learning_rate: f64,
     scale: f64,
@@ -152,15 +161,40 @@ impl ModuleMapper for Update<'_> {
         let requires_gradient = tensor.is_require_grad();
         let tensor = tensor.inner();
         let gradient: Tensor<D> = self.gradients.remove(id).unwrap_or_else(|| tensor.zeros_like());
-        let gradient = if self.scale == 1.0 { gradient } else { gradient * self.scale };
         let state = self.old.next().map(|state| state.downcast::<AdamWState<D>>());
-        let (tensor, state) = self.rule.step(self.learning_rate, tensor, gradient, state);
-        self.new.push(DynState::create(state.expect("the rule keeps moments"), D));
+        let (tensor, state) = if is_on_host(&tensor) {
+            self.on_host(tensor, gradient, state)
+        } else {
+            let gradient = if self.scale == 1.0 { gradient } else { gradient * self.scale };
+            let (tensor, state) = self.rule.step(self.learning_rate, tensor, gradient, state);
+            (tensor, state.expect("the rule keeps moments"))
+        };
+        self.new.push(DynState::create(state, D));
         let mut tensor = Tensor::from_inner(tensor);
         if requires_gradient {
             tensor = tensor.require_grad();
         }
         Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+impl Update<'_> {
+    /// The same bits in one pass over the numbers.
+    fn on_host<const D: usize>(
+        &self,
+        tensor: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, AdamWState<D>) {
+        let (updates, moments) = match state.map(|state| state.momentum) {
+            Some(momentum) => (momentum.time, [momentum.moment_1, momentum.moment_2]),
+            None => (0, [tensor.zeros_like(), tensor.zeros_like()]),
+        };
+        let [beta_1, beta_2, epsilon, weight_decay] = self.config.numbers();
+        let time = updates + 1;
+        let step = AdamStep::new([beta_1, beta_2], epsilon, weight_decay, self.learning_rate, self.scale, time as u64);
+        let (tensor, [moment_1, moment_2]) = step.apply(tensor, gradient, moments);
+        (tensor, AdamWState::new(AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2: None }))
     }
 }
 

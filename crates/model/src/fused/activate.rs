@@ -50,19 +50,18 @@ impl<T: Reused> WithNonlinearity for InPlace<'_, T> {
 }
 
 pub fn value<T: Reused>(z: FlexTensor, activation: Activation) -> FlexTensor {
-    let shape = z.layout().shape().clone();
-    let mut z: Vec<T> = owned(z);
-    z.par_chunks_mut(PART).for_each(|z| activation.dispatch(InPlace { z, slope: None }));
-    tensor(z, shape)
+    let mut z = owned(z);
+    z.storage_mut::<T>().par_chunks_mut(PART).for_each(|z| activation.dispatch(InPlace { z, slope: None }));
+    z
 }
 
 fn value_and_slope<T: Reused>(z: FlexTensor, activation: Activation) -> (FlexTensor, Kept<T>) {
-    let shape = z.layout().shape().clone();
-    let mut z: Vec<T> = owned(z);
-    let mut slope = Kept::new(z.len());
-    let parts = z.par_chunks_mut(PART).zip(slope.par_chunks_mut(PART));
+    let mut z = owned(z);
+    let values = z.storage_mut::<T>();
+    let mut slope = Kept::new(values.len());
+    let parts = values.par_chunks_mut(PART).zip(slope.par_chunks_mut(PART));
     parts.for_each(|(z, slope)| activation.dispatch(InPlace { z, slope: Some(slope) }));
-    (tensor(z, shape), slope)
+    (z, slope)
 }
 
 #[derive(Debug)]

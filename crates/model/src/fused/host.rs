@@ -5,17 +5,17 @@ use std::sync::Mutex;
 
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Bytes, Shape};
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatRef};
 use rayon::prelude::*;
 
+use super::product::product;
 use crate::real::Real;
 
 /// Points of a tile.
-pub const TILE: usize = 128;
+pub const TILE: usize = 256;
 
 /// Rows of a panel of weights.
-const PANEL: usize = 128;
+const PANEL: usize = 256;
 
 /// Evaluates an expression for the number type that a data type stands for.
 macro_rules! by_type {
@@ -126,9 +126,9 @@ pub fn numbers<T: Real>(tensor: &FlexTensor) -> &[T] {
     tensor.as_slice().expect("a contiguous tensor of this type")
 }
 
-/// The numbers of a tensor for whoever changes them: without a copy where nobody else has it.
-pub fn owned<T: Real>(tensor: FlexTensor) -> Vec<T> {
-    tensor.into_data().try_into_vec().expect("a tensor of this type")
+/// The same tensor for whoever changes all its numbers in place: a copy where somebody else has it.
+pub fn owned(tensor: FlexTensor) -> FlexTensor {
+    tensor.to_contiguous()
 }
 
 /// A tensor of these numbers.
@@ -144,12 +144,6 @@ pub fn dims(tensor: &FlexTensor) -> [usize; 2] {
 /// A matrix of these numbers, one row after the other.
 pub fn matrix<T>(entries: &[T], columns: usize) -> MatRef<'_, T> {
     MatRef::from_row_major_slice(entries, entries.len() / columns.max(1), columns)
-}
-
-/// `dst = AB`, or `dst += AB`, on the calling thread.
-pub fn product<T: Real>(dst: &mut [T], accumulate: Accum, a: MatRef<T>, b: MatRef<T>) {
-    let dst = MatMut::from_row_major_slice_mut(dst, a.nrows(), b.ncols());
-    matmul(dst, accumulate, a, b, T::of(1.0), Par::Seq);
 }
 
 /// The rows of e for a tile of points: its own, or the one of all points.
@@ -172,6 +166,13 @@ pub fn pulls<T: Real, const N: usize>(pairs: [(MatRef<T>, MatRef<T>); N]) -> [Ve
             panels.push((panel, a.subcols(i * PANEL, columns), d));
         }
     }
-    panels.into_par_iter().for_each(|(panel, a, d)| product(panel, Accum::Replace, a.transpose(), d));
+    panels.into_par_iter().for_each(|(panel, a, d)| {
+        // A tile at a time: a product with a long inner dimension leaves the cache.
+        for first in (0..a.nrows()).step_by(TILE) {
+            let count = TILE.min(a.nrows() - first);
+            let accumulate = if first == 0 { Accum::Replace } else { Accum::Add };
+            product(panel, accumulate, a.subrows(first, count).transpose(), d.subrows(first, count));
+        }
+    });
     pulls
 }

@@ -23,6 +23,7 @@ mod host;
 mod modulated_block;
 mod modulated_linear;
 mod nonlinearity;
+mod product;
 #[cfg(test)]
 mod tests;
 

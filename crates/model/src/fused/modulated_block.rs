@@ -20,10 +20,9 @@ use faer::{Accum, MatRef};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::host::{
-    Kept, Reused, TILE, contiguous, dims, matrix, numbers, owned, product, pulls, room, rows_of_tile, tensor,
-};
+use super::host::{Kept, Reused, TILE, contiguous, dims, matrix, numbers, owned, pulls, room, rows_of_tile, tensor};
 use super::nonlinearity::{Nonlinearity, WithNonlinearity};
+use super::product::product;
 use crate::activation::Activation;
 
 /// h, e, U, G, S, V.
@@ -105,11 +104,11 @@ impl<T: Reused> WithNonlinearity for Tile<'_, T> {
 
 pub fn value<T: Reused>(operands: Operands<FlexTensor>, activation: Activation) -> FlexTensor {
     let [h, e, inner, gain, shift, outer] = operands.map(contiguous);
-    let ([n, width], [_, embedding]) = (dims(&h), dims(&e));
-    let weights = Weights::new([&inner, &gain, &shift, &outer]);
-    let mut h: Vec<T> = owned(h);
+    let ([_, width], [_, embedding]) = (dims(&h), dims(&e));
+    let weights = Weights::<T>::new([&inner, &gain, &shift, &outer]);
+    let mut h = owned(h);
     let e = numbers(&e);
-    h.par_chunks_mut(TILE * width).enumerate().for_each_init(
+    h.storage_mut().par_chunks_mut(TILE * width).enumerate().for_each_init(
         || [const { Vec::new() }; 3],
         |[products, gains, shifts], (tile, h)| {
             let e = matrix(rows_of_tile(e, embedding, tile), embedding);
@@ -123,7 +122,7 @@ pub fn value<T: Reused>(operands: Operands<FlexTensor>, activation: Activation) 
             product(h, Accum::Add, matrix(products, width), weights.outer);
         },
     );
-    tensor(h, [n, width])
+    h
 }
 
 fn value_and_tape<T: Reused>(operands: &Operands<FlexTensor>, activation: Activation) -> (FlexTensor, Tape<T>) {

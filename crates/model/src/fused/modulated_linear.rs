@@ -18,7 +18,9 @@ use burn::backend::{Autodiff, Flex};
 use faer::{Accum, MatRef};
 use rayon::prelude::*;
 
-use super::host::{Kept, Reused, TILE, contiguous, dims, matrix, numbers, product, pulls, room, rows_of_tile, tensor};
+use super::host::{Kept, Reused, TILE, contiguous, dims, matrix, numbers, pulls, room, rows_of_tile, tensor};
+
+use super::product::product;
 
 /// h, e, G, W, S.
 type Operands<X> = [X; 5];
