@@ -70,7 +70,7 @@ fn difference_of_scores<M: Measure + ?Sized>(measure: &M, x: Tensor<2>, v: Tenso
 ///
 /// With `Y = X + σZ`: `denoise(y, σ) = E[X | Y = y]` and, by Tweedie's formula,
 /// `score(y, σ) = ∇log p_Y(y) = (denoise(y, σ) - y)/σ²`.
-pub trait Denoiser {
+pub trait Denoiser: Send + Sync {
     /// The dimension d.
     fn dim(&self) -> usize;
 

@@ -72,7 +72,7 @@ impl Correction {
         log_q: &[f64],
         count: usize,
         seed: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Corrected, SamplerError> {
         let log_p = to_values(self.target.log_density(self.tensor(u)));
         // A draw without a number, or beyond what numbers hold, cannot be weighed.
@@ -116,7 +116,7 @@ impl Correction {
         covariance: &Array2<f64>,
         pilots: &Points,
         seed: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Kernel, SamplerError> {
         let d = pilots.ncols();
         // At β = 1 the start of an annealing has no part in it.
@@ -145,7 +145,7 @@ impl Correction {
         start: &Points,
         kernel: &Kernel,
         seed: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Points, f64), SamplerError> {
         let (n, d) = start.dim();
         let stream = Stream::new(seed, Purpose::Moves);

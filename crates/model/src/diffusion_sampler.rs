@@ -50,7 +50,7 @@ impl DiffusionSampler {
         x: &Points,
         seed: u64,
         first_index: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<LogDensity, SamplerError> {
         let dtype = self.precise_dtype();
         let network = self.precise.get_or_init(|| self.network.clone().cast(dtype));
@@ -63,7 +63,12 @@ impl TrainedSampler for DiffusionSampler {
         brenier_measure::Denoiser::dim(&self.network)
     }
 
-    fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
+    fn sample(
+        &self,
+        seed: u64,
+        indices: Range<u64>,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Tensor<2>, SamplerError> {
         let SamplingPlan { sampler, levels, .. } = &self.plan.sampling;
         sample(&self.network, sampler, levels, seed, indices, DType::F32, &self.device, go_on)
     }
@@ -74,7 +79,7 @@ impl TrainedSampler for DiffusionSampler {
         x: &Points,
         seed: u64,
         first_index: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<LogDensity, SamplerError> {
         let mut found = self.log_density_along(&self.plan.density_levels, x, seed, first_index, go_on)?;
         if !matches!(
@@ -92,7 +97,7 @@ impl TrainedSampler for DiffusionSampler {
         x: &Points,
         seed: u64,
         first_index: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<LogDensity>, SamplerError> {
         self.log_density_along(&self.plan.coarse_levels, x, seed, first_index, go_on).map(Some)
     }

@@ -29,7 +29,12 @@ impl TrainedSampler for ExactSampler {
         self.law.dim()
     }
 
-    fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
+    fn sample(
+        &self,
+        seed: u64,
+        indices: Range<u64>,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Tensor<2>, SamplerError> {
         let device = Device::flex();
         if let Some(SamplingPlan { sampler, levels, .. }) = &self.plan {
             return sample(&self.law, sampler, levels, seed, indices, DType::F64, &device, go_on);
@@ -47,7 +52,7 @@ impl TrainedSampler for ExactSampler {
         x: &Points,
         _seed: u64,
         _first_index: u64,
-        _go_on: &dyn Fn() -> bool,
+        _go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<LogDensity, SamplerError> {
         let found = self.law.log_density(to_tensor(x, DType::F64, &Device::flex())).into_data().convert::<f64>();
         let values: Vec<f64> = found.try_to_vec().expect("f64 after conversion");

@@ -39,6 +39,7 @@ pub use correction::{Corrected, Correction, LEAST_DRAWS};
 pub use diffusion_sampler::{DiffusionPlan, DiffusionSampler};
 pub use exact_sampler::ExactSampler;
 pub use frame::Frame;
+pub use fused::weighted_squares;
 pub use grid::{GridConfig, GridError};
 pub use log_density::{Divergence, LogDensity, log_density, log_density_by};
 pub use particle_sampler::{Annealing, ParticleSampler};

@@ -84,7 +84,7 @@ pub fn log_density(
     levels: &[f64],
     seed: u64,
     first_index: u64,
-    go_on: &dyn Fn() -> bool,
+    go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<LogDensity, SamplerError> {
     log_density_by(Divergence::for_dim(denoiser.dim()), denoiser, x, levels, seed, first_index, go_on)
 }
@@ -106,7 +106,7 @@ pub fn log_density_by(
     levels: &[f64],
     seed: u64,
     first_index: u64,
-    go_on: &dyn Fn() -> bool,
+    go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<LogDensity, SamplerError> {
     check_levels(levels)?;
     if levels.len() < 3 {
@@ -153,7 +153,7 @@ fn integrate(
     start: Tensor<2>,
     tangents: Tensor<2>,
     levels: &[f64],
-    go_on: &dyn Fn() -> bool,
+    go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<(Vec<f64>, Vec<Vec<f64>>), SamplerError> {
     let (n, rows, options) = (start.dims()[0], tangents.dims()[0], (&start.device(), start.dtype()));
     // dy/dσ, and the rate of every tangent's integral.

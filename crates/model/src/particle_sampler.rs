@@ -45,7 +45,12 @@ pub struct ParticleSampler {
 
 impl ParticleSampler {
     /// The samples of a tile.
-    fn tile(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
+    fn tile(
+        &self,
+        seed: u64,
+        indices: Range<u64>,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Tensor<2>, SamplerError> {
         let choice = Stream::new(seed, Purpose::Reference);
         let n = self.particles.nrows() as u64;
         let chosen: Vec<usize> = indices.clone().map(|index| choice.at(0, index).below(n) as usize).collect();
@@ -78,7 +83,12 @@ impl TrainedSampler for ParticleSampler {
 
     /// A particle at random, and fresh moves: in whole tiles, as those of a score network, since a matrix product rounds differently in
     /// batches of different size.
-    fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
+    fn sample(
+        &self,
+        seed: u64,
+        indices: Range<u64>,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Tensor<2>, SamplerError> {
         let tile = TILE as u64;
         let mut parts = Vec::new();
         for first in (indices.start / tile..indices.end.div_ceil(tile)).map(|k| k * tile) {

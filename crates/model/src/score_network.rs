@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::activation::Activation;
+use crate::fused;
 use crate::initialization::Initializer;
 use crate::preconditioning::{Coefficients, Preconditioning};
 use crate::residual_mlp::ResidualMlp;
@@ -198,19 +199,33 @@ impl ScoreNetwork {
     }
 }
 
+/// The noise level of all points, `[1]`, where they share one on the CPU: what depends on it alone is then computed once. Else as
+/// they are, `[n]`.
+fn one_for_all(sigma: Tensor<1>) -> Tensor<1> {
+    if sigma.device() != Device::flex() {
+        return sigma;
+    }
+    let data = sigma.to_data();
+    let mut levels = data.bytes().chunks_exact(data.dtype().size());
+    let first = levels.next();
+    if first.is_some() && levels.all(|level| Some(level) == first) { sigma.narrow(0, 0, 1) } else { sigma }
+}
+
 impl Denoiser for ScoreNetwork {
     fn dim(&self) -> usize {
         self.dim
     }
 
     fn denoise(&self, y: Tensor<2>, sigma: Tensor<1>) -> Tensor<2> {
-        let c = self.coefficients(sigma);
-        y.clone() * c.c_skip + self.network.forward(y * c.c_in, c.c_noise) * c.c_out
+        let c = self.coefficients(one_for_all(sigma));
+        let f = self.network.forward(y.clone() * c.c_in, c.c_noise);
+        fused::blend(y, c.c_skip, f, c.c_out)
     }
 
     fn score(&self, y: Tensor<2>, sigma: Tensor<1>) -> Tensor<2> {
-        let c = self.coefficients(sigma);
-        y.clone() * c.score_skip + self.network.forward(y * c.c_in, c.c_noise) * c.score_out
+        let c = self.coefficients(one_for_all(sigma));
+        let f = self.network.forward(y.clone() * c.c_in, c.c_noise);
+        fused::blend(y, c.score_skip, f, c.score_out)
     }
 }
 

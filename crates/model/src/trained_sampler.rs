@@ -30,7 +30,12 @@ pub trait TrainedSampler: Send + Sync {
     /// # Errors
     ///
     /// A sample that is not finite, an interruption.
-    fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError>;
+    fn sample(
+        &self,
+        seed: u64,
+        indices: Range<u64>,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Tensor<2>, SamplerError>;
 
     /// `log q` (nats) at points `[n, d]`, of which the first has this index: a random trace is a function of the seed and the index.
     /// `go_on` is asked as the work proceeds.
@@ -43,7 +48,7 @@ pub trait TrainedSampler: Send + Sync {
         x: &Points,
         seed: u64,
         first_index: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<LogDensity, SamplerError> {
         let _ = (x, seed, first_index, go_on);
         Err(SamplerError::NoLogDensity)
@@ -60,7 +65,7 @@ pub trait TrainedSampler: Send + Sync {
         x: &Points,
         seed: u64,
         first_index: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<LogDensity>, SamplerError> {
         let _ = (x, seed, first_index, go_on);
         Ok(None)
@@ -105,7 +110,7 @@ pub trait TrainedSampler: Send + Sync {
         &self,
         seed: u64,
         indices: Range<u64>,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Points, Vec<f64>), SamplerError> {
         let first = indices.start;
         let points = to_points(self.sample(seed, indices, go_on)?);
@@ -118,7 +123,12 @@ pub trait TrainedSampler: Send + Sync {
     /// # Errors
     ///
     /// An interruption; draws that have no weight.
-    fn corrected(&self, seed: u64, count: u64, go_on: &dyn Fn() -> bool) -> Option<Result<Corrected, SamplerError>> {
+    fn corrected(
+        &self,
+        seed: u64,
+        count: u64,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Result<Corrected, SamplerError>> {
         let _ = (seed, count, go_on);
         None
     }

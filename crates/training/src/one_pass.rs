@@ -3,8 +3,8 @@
 //! # Design
 //!
 //! As tensor operations, Adam with a moving average goes over the parameters some thirty times, and a network of millions of them
-//! does not fit the cache. Here every number goes through the same operations in the same order, so that the bits are the same, but
-//! at once. Other devices and number types keep the tensor operations.
+//! does not fit the cache. Here every number goes through the same operations at once. Other devices and number types keep the tensor
+//! operations.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -36,7 +36,7 @@ pub(crate) struct AdamStep {
     pub scale: f32,
     /// β₁, β₂.
     pub decays: [f32; 2],
-    /// `1 - β₁ᵏ`, `1 - β₂ᵏ` at update number k = 1, 2, …
+    /// `1/(1 - β₁ᵏ)`, `1/(1 - β₂ᵏ)` at update number k = 1, 2, …
     pub corrections: [f32; 2],
     /// ε.
     pub epsilon: f32,
@@ -53,7 +53,7 @@ impl AdamStep {
         Self {
             scale: scale as f32,
             decays,
-            corrections: decays.map(|decay| 1.0 - decay.powi(k as i32)),
+            corrections: decays.map(|decay| 1.0 / (1.0 - decay.powi(k as i32))),
             epsilon: epsilon as f32,
             // As Burn does it, which keeps the weight decay in single precision.
             kept: (1.0 - learning_rate * f64::from(weight_decay as f32)) as f32,
@@ -83,7 +83,7 @@ impl NullaryFnOnce for AdamPart<'_> {
             let g = g * scale;
             *m = *m * decays[0] + g * fresh[0];
             *v = *v * decays[1] + g * g * fresh[1];
-            let delta = (*m / corrections[0]) / ((*v / corrections[1]).sqrt() + epsilon);
+            let delta = (*m * corrections[0]) / ((*v * corrections[1]).sqrt() + epsilon);
             *p = *p * kept - delta * rate;
         }
     }
@@ -168,7 +168,7 @@ mod tests {
     const COUNT: usize = 2 * PART + 77;
 
     #[test]
-    fn a_step_of_adam_has_the_bits_of_tensor_operations() {
+    fn a_step_of_adam_is_that_of_tensor_operations() {
         for (weight_decay, scale) in [(0.0, 1.0), (0.01, 0.37)] {
             let rule = AdamWConfig::new().with_weight_decay(weight_decay as f32).with_epsilon(1e-8).build();
             let (mut theirs, mut state) = (normals(0, COUNT), None);
@@ -179,7 +179,9 @@ mod tests {
                 (theirs, state) = rule.step(1e-3, theirs, scaled, state);
                 let step = AdamStep::new([0.9, 0.999], 1e-8, weight_decay, 1e-3, scale, k);
                 (ours, moments) = step.apply(ours, gradients, moments);
-                ours.to_data().assert_eq(&theirs.to_data(), true);
+                let defect: f32 = (ours.clone() - theirs.clone()).abs().max().into_scalar();
+                // Steps are 1e-3 long, and parameters of size 4 have steps of 4.8e-7 between them.
+                assert!(defect <= 4.8e-7, "{defect:e}");
             }
         }
     }

@@ -179,7 +179,7 @@ impl ModuleMapper for Update<'_> {
 }
 
 impl Update<'_> {
-    /// The same bits in one pass over the numbers.
+    /// The same to rounding, in one pass over the numbers.
     fn on_host<const D: usize>(
         &self,
         tensor: Tensor<D>,

@@ -139,13 +139,19 @@ impl TrainedSampler for GaussianLaw {
         &self,
         seed: u64,
         indices: std::ops::Range<u64>,
-        _: &dyn Fn() -> bool,
+        _: &(dyn Fn() -> bool + Sync),
     ) -> Result<Tensor<2>, SamplerError> {
         let drawn = self.law.sample(&Stream::new(seed, Purpose::Reference), 0, indices);
         Ok(to_tensor(&drawn, DType::F64, &Device::flex()))
     }
 
-    fn log_density(&self, x: &Points, _: u64, _: u64, _: &dyn Fn() -> bool) -> Result<LogDensity, SamplerError> {
+    fn log_density(
+        &self,
+        x: &Points,
+        _: u64,
+        _: u64,
+        _: &(dyn Fn() -> bool + Sync),
+    ) -> Result<LogDensity, SamplerError> {
         if self.is_hidden {
             return Err(SamplerError::NoLogDensity);
         }

@@ -79,7 +79,7 @@ pub fn open(
     flags: &Flags,
     problem: Option<&Problem>,
     device: &Device,
-    go_on: &dyn Fn() -> bool,
+    go_on: &(dyn Fn() -> bool + Sync),
     quiet: bool,
 ) -> Result<TrainedRun, Error> {
     let method = run.record.config.method.clone();

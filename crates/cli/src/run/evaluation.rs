@@ -67,7 +67,7 @@ pub struct Judge<'a> {
     /// Points and their images under the true map, where they are given.
     pub pairs: Option<&'a Pairs>,
     /// Whether the work goes on.
-    pub go_on: &'a dyn Fn() -> bool,
+    pub go_on: &'a (dyn Fn() -> bool + Sync),
     /// Whether progress is hidden.
     pub quiet: bool,
 }

@@ -36,7 +36,7 @@ pub fn importance(
     problem: &Problem,
     count: u64,
     seed: u64,
-    go_on: &dyn Fn() -> bool,
+    go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Option<Importance>, Error> {
     let density = problem.reference.target().and_then(|target| target.density.as_deref());
     let (Some(witnesses), Some(density)) = (run.sampler.witnesses(), density) else { return Ok(None) };

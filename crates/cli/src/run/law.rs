@@ -40,7 +40,7 @@ impl Law<'_> {
     /// # Errors
     ///
     /// An interruption, and samples that are not finite.
-    pub fn draw(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Points, Error> {
+    pub fn draw(&self, seed: u64, indices: Range<u64>, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Points, Error> {
         let drawn = self.sampler.sample(seed, indices, go_on)?;
         Ok(self.data.standardization.undo(&to_points(drawn)))
     }
@@ -56,7 +56,7 @@ impl Law<'_> {
     /// # Errors
     ///
     /// Those of [`draw`](Self::draw).
-    pub fn draw_all(&self, seed: u64, count: u64, go_on: &dyn Fn() -> bool) -> Result<Points, Error> {
+    pub fn draw_all(&self, seed: u64, count: u64, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Points, Error> {
         let mut points = Points::zeros((count as usize, self.data.dim));
         for tile in self.tiles(count) {
             let drawn = self.draw(seed, tile.clone(), go_on)?;
@@ -76,7 +76,7 @@ impl Law<'_> {
         points: &Points,
         seed: u64,
         first_index: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<LogDensity, SamplerError> {
         let standardization = &self.data.standardization;
         let mut found = self.sampler.log_density(&standardization.apply(points), seed, first_index, go_on)?;
@@ -95,7 +95,7 @@ impl Law<'_> {
         points: &Points,
         seed: u64,
         first_index: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<LogDensity>, SamplerError> {
         let standardization = &self.data.standardization;
         let found = self.sampler.coarse_log_density(&standardization.apply(points), seed, first_index, go_on)?;
@@ -116,7 +116,7 @@ impl Law<'_> {
         &self,
         points: &Points,
         seed: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
         each: &mut dyn FnMut(&LogDensity, usize) -> Result<(), Error>,
     ) -> Result<LogDensity, DensityError> {
         let mut all: Option<LogDensity> = None;

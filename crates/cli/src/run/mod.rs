@@ -41,7 +41,11 @@ pub struct RunContext {
 
 impl RunContext {
     /// The run as whoever opens a checkpoint of it sees it.
-    pub fn view<'a>(&'a self, directory: Option<&'a RunDirectory>, go_on: &'a dyn Fn() -> bool) -> RunView<'a> {
+    pub fn view<'a>(
+        &'a self,
+        directory: Option<&'a RunDirectory>,
+        go_on: &'a (dyn Fn() -> bool + Sync),
+    ) -> RunView<'a> {
         let Self { record, problem, device, quiet, .. } = self;
         RunView { record, directory, problem: Some(problem), device, go_on, quiet: *quiet }
     }
@@ -68,7 +72,7 @@ pub struct RunView<'a> {
     /// Where it computes, without autodiff.
     pub device: &'a Device,
     /// Whether the work goes on.
-    pub go_on: &'a dyn Fn() -> bool,
+    pub go_on: &'a (dyn Fn() -> bool + Sync),
     /// Whether progress is hidden.
     pub quiet: bool,
 }

@@ -44,7 +44,7 @@ impl OdeError {
         points: &Points,
         found: &LogDensity,
         seed: u64,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<Option<Self>, Error> {
         let count = points.nrows().min(POINTS);
         let some = points.slice(ndarray::s![..count, ..]).to_owned();

@@ -74,7 +74,7 @@ impl StoredRun {
         flags: &Flags,
         problem: Option<&Problem>,
         device: &Device,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
         quiet: bool,
     ) -> Result<TrainedRun, Error> {
         let Self { directory, mut record, step, files } = self;

@@ -52,7 +52,7 @@ pub fn fans(
     target: &Target,
     start: Start,
     settings: &Settings,
-    go_on: &dyn Fn() -> bool,
+    go_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Fans, EvalError> {
     chain.validate()?;
     start.check(target)?;

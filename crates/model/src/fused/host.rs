@@ -14,6 +14,9 @@ use crate::real::Real;
 /// Points of a tile.
 pub const TILE: usize = 256;
 
+/// Rows of a task that takes a few operations an entry.
+pub const ROWS: usize = 64;
+
 /// Rows of a panel of weights.
 const PANEL: usize = 256;
 

@@ -15,10 +15,13 @@
 //! | `a(z)` | [`activate`] |
 //! | `h + a((h U) ∘ (e G) + e S) V` | [`modulated_block`] |
 //! | `(h ∘ (e G)) W + e S` | [`modulated_linear`] |
+//! | `y ∘ a + f ∘ b` | [`blend`] |
+//! | `w |b s + z|²/d` | [`weighted_squares`] |
 //!
 //! Their place among the operations of Burn is a backend extension: reverse mode sees one node a layer.
 
 mod activate;
+mod blend;
 mod host;
 mod modulated_block;
 mod modulated_linear;
@@ -26,6 +29,7 @@ mod nonlinearity;
 mod product;
 #[cfg(test)]
 mod tests;
+mod weighted_squares;
 
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::tensor::FloatTensor;
@@ -59,6 +63,22 @@ pub trait FusedLayers: Backend {
         weights: FloatTensor<Self>,
         shift: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+
+    /// `y ∘ a + f ∘ b`.
+    fn blend(
+        y: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        f: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// `w |b s + z|²/d`.
+    fn weighted_squares(
+        s: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        z: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 }
 
 impl FusedLayers for Flex {
@@ -87,6 +107,24 @@ impl FusedLayers for Flex {
     ) -> FloatTensor<Self> {
         host::by_type!(h.dtype(), T => modulated_linear::value::<T>([h, e, gain, weights, shift]))
     }
+
+    fn blend(
+        y: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        f: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        host::by_type!(y.dtype(), T => blend::value::<T>([y, a, f, b]))
+    }
+
+    fn weighted_squares(
+        s: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        z: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        host::by_type!(s.dtype(), T => weighted_squares::value::<T>([s, b, z, w]))
+    }
 }
 
 impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
@@ -114,6 +152,24 @@ impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
         shift: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
         host::by_type!(h.dtype(), T => modulated_linear::tracked::<T, C>([h, e, gain, weights, shift]))
+    }
+
+    fn blend(
+        y: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        f: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        host::by_type!(y.dtype(), T => blend::tracked::<T, C>([y, a, f, b]))
+    }
+
+    fn weighted_squares(
+        s: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        z: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        host::by_type!(s.dtype(), T => weighted_squares::tracked::<T, C>([s, b, z, w]))
     }
 }
 
@@ -174,4 +230,23 @@ pub(crate) fn modulated_linear(
     let e = a_row_a_point(e, &h);
     let [h, e, gain, weights, shift] = [h, e, gain, weights, shift].map(Tensor::into_dispatch);
     Tensor::from_dispatch(<Dispatch as FusedLayers>::modulated_linear(h, e, gain, weights, shift))
+}
+
+/// `y ∘ a + f ∘ b`; y, f `[n, d]`, a, b `[n, 1]` or, the same for all rows, `[1, 1]`.
+pub(crate) fn blend(y: Tensor<2>, a: Tensor<2>, f: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+    if !has_fused_layers(y.device(), y.dtype()) {
+        return y * a + f * b;
+    }
+    let [y, a, f, b] = [y, a, f, b].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as FusedLayers>::blend(y, a, f, b))
+}
+
+/// `w |b s + z|²/d` of every row, which reverse mode takes as a function of s alone; s, z `[n, d]`, b, w `[n]` `-> [n]`.
+pub fn weighted_squares(s: Tensor<2>, b: Tensor<1>, z: Tensor<2>, w: Tensor<1>) -> Tensor<1> {
+    if !has_fused_layers(s.device(), s.dtype()) {
+        let error = s * b.unsqueeze_dim(1) + z;
+        return error.square().mean_dim(1).squeeze_dim::<1>(1) * w;
+    }
+    let (s, b, z, w) = (s.into_dispatch(), b.into_dispatch(), z.into_dispatch(), w.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as FusedLayers>::weighted_squares(s, b, z, w))
 }

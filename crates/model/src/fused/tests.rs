@@ -22,10 +22,20 @@ enum Layer {
     Activate(Activation),
     Block(Activation),
     Linear,
+    Blend,
+    Squares,
 }
 
 fn layers() -> impl Iterator<Item = Layer> {
-    ALL.into_iter().map(Layer::Activate).chain(ALL.into_iter().map(Layer::Block)).chain([Layer::Linear])
+    let others = [Layer::Linear, Layer::Blend, Layer::Squares];
+    ALL.into_iter().map(Layer::Activate).chain(ALL.into_iter().map(Layer::Block)).chain(others)
+}
+
+/// What the squares take besides their one operand.
+fn constants(s: &Tensor<2>) -> (Tensor<1>, Tensor<2>, Tensor<1>) {
+    let ([n, d], options) = (s.dims(), (&s.device(), s.dtype()));
+    let of = |seed, shape| Tensor::<2>::from_data(normal(seed, shape, 1.0), options);
+    (of(20, [n, 1]).squeeze_dim(1), of(21, [n, d]), of(22, [n, 1]).abs().squeeze_dim(1))
 }
 
 impl Layer {
@@ -49,6 +59,8 @@ impl Layer {
                 ([width, m], 0.1),
                 ([embedding, m], 1.0),
             ],
+            Self::Blend => &[([n, width], 1.0), ([n, 1], 1.0), ([n, width], 1.0), ([n, 1], 1.0)],
+            Self::Squares => &[([n, width], 1.0)],
         };
         shapes.iter().enumerate().map(|(i, &(shape, scale))| normal(i as u64, shape, scale)).collect()
     }
@@ -62,6 +74,11 @@ impl Layer {
                 modulated_block(x(0), x(1), weights, activation)
             }
             Self::Linear => modulated_linear(x(0), x(1), x(2), x(3), x(4)),
+            Self::Blend => blend(x(0), x(1), x(2), x(3)),
+            Self::Squares => {
+                let (b, z, w) = constants(&x(0));
+                weighted_squares(x(0), b, z, w).unsqueeze_dim(1)
+            }
         }
     }
 
@@ -74,6 +91,11 @@ impl Layer {
                 x(0) + activation.compose(z).matmul(x(5))
             }
             Self::Linear => (x(0) * x(1).matmul(x(2))).matmul(x(3)) + x(1).matmul(x(4)),
+            Self::Blend => x(0) * x(1) + x(2) * x(3),
+            Self::Squares => {
+                let (b, z, w) = constants(&x(0));
+                (x(0) * b.unsqueeze_dim(1) + z).square().mean_dim(1) * w.unsqueeze_dim::<2>(1)
+            }
         }
     }
 }
@@ -164,7 +186,7 @@ fn the_number_of_threads_changes_no_bit() {
 
 #[test]
 fn one_embedding_serves_all_points() {
-    for layer in layers().filter(|layer| !matches!(layer, Layer::Activate(_))) {
+    for layer in layers().filter(|layer| matches!(layer, Layer::Block(_) | Layer::Linear | Layer::Blend)) {
         let operands = layer.operands(300);
         let x = placed(&operands, DType::F64, &Device::flex());
         let mut repeated = x.clone();

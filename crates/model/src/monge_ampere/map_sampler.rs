@@ -45,7 +45,7 @@ impl MapSampler {
         log_density(self.reference.as_ref(), y).iter().zip(log_dets).map(|(g, log_det)| g - log_det).collect()
     }
 
-    fn draws(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Points, SamplerError> {
+    fn draws(&self, seed: u64, indices: Range<u64>, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Points, SamplerError> {
         if !go_on() {
             return Err(SamplerError::Interrupted);
         }
@@ -58,7 +58,12 @@ impl TrainedSampler for MapSampler {
         self.reference.dim()
     }
 
-    fn sample(&self, seed: u64, indices: Range<u64>, go_on: &dyn Fn() -> bool) -> Result<Tensor<2>, SamplerError> {
+    fn sample(
+        &self,
+        seed: u64,
+        indices: Range<u64>,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Tensor<2>, SamplerError> {
         let first = indices.start;
         let y = self.draws(seed, indices, go_on)?;
         let found = self.map.to_data(&y);
@@ -74,7 +79,7 @@ impl TrainedSampler for MapSampler {
         x: &Points,
         _seed: u64,
         _first_index: u64,
-        _go_on: &dyn Fn() -> bool,
+        _go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<LogDensity, SamplerError> {
         let values = self.map.log_density(x);
         let valid = values.iter().map(|value| value.is_finite()).collect();
@@ -89,7 +94,12 @@ impl TrainedSampler for MapSampler {
         self.witnesses.as_ref()
     }
 
-    fn corrected(&self, seed: u64, count: u64, go_on: &dyn Fn() -> bool) -> Option<Result<Corrected, SamplerError>> {
+    fn corrected(
+        &self,
+        seed: u64,
+        count: u64,
+        go_on: &(dyn Fn() -> bool + Sync),
+    ) -> Option<Result<Corrected, SamplerError>> {
         let correction = self.correction.as_ref()?;
         let drawn = self.draws(seed, 0..count.max(LEAST_DRAWS), go_on).and_then(|y| {
             let (u, log_dets) = self.map.transport_to_line(&y)?;
@@ -103,7 +113,7 @@ impl TrainedSampler for MapSampler {
         &self,
         seed: u64,
         indices: Range<u64>,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Points, Vec<f64>), SamplerError> {
         let y = self.draws(seed, indices, go_on)?;
         let (x, log_dets) = self.map.transport(&y)?;

@@ -268,15 +268,14 @@ pub fn sample(
     indices: Range<u64>,
     dtype: DType,
     device: &Device,
-    keep_going: &dyn Fn() -> bool,
+    keep_going: &(dyn Fn() -> bool + Sync),
 ) -> Result<Tensor<2>, SamplerError> {
     check(sampler, levels)?;
     let reference = Stream::new(seed, Purpose::Reference);
     if indices.is_empty() {
         return Ok(Tensor::zeros([0, denoiser.dim()], (device, dtype)));
     }
-    let mut parts = Vec::new();
-    for tile in indices.start / TILE as u64..indices.end.div_ceil(TILE as u64) {
+    let move_tile = |tile: u64| {
         let first = tile * TILE as u64;
         let rows = (indices.start.max(first) - first) as usize..(indices.end.min(first + TILE as u64) - first) as usize;
         let normals = Normals { stream: reference, first, rows: rows.clone(), count: TILE, dim: denoiser.dim() };
@@ -285,9 +284,16 @@ pub fn sample(
         let mut path = Path::new(denoiser, seed, first, rows.clone(), &start, &mut observer);
         let end = path.follow(sampler, levels, start)?.slice([rows.clone()]);
         refuse_what_is_not_finite(&end, first + rows.start as u64)?;
-        parts.push(end);
-    }
-    Ok(Tensor::cat(parts, 0))
+        Ok(end)
+    };
+    let tiles = indices.start / TILE as u64..indices.end.div_ceil(TILE as u64);
+    // The processor moves tiles side by side; another device has its own order.
+    let parts: Result<Vec<Tensor<2>>, SamplerError> = if *device == Device::flex() {
+        tiles.into_par_iter().map(move_tile).collect()
+    } else {
+        tiles.map(move_tile).collect()
+    };
+    Ok(Tensor::cat(parts?, 0))
 }
 
 /// Moves given points, `[n, d]`, from the first noise level to 0; row i takes the noise of index `first_index + i`.

@@ -1,6 +1,6 @@
 //! What the samplers owe: their orders, the moments of the law, the chains of the reference numbers, equal bits.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use brenier_measure::{GaussianMixture, Points, to_points, to_tensor};
 
@@ -160,14 +160,11 @@ fn a_sample_does_not_depend_on_the_others() {
 #[test]
 fn sampling_stops_when_told() {
     let levels = GridConfig::default().levels(0.1, 10.0, 20).unwrap();
-    let steps = Cell::new(0);
-    let keep_going = || {
-        steps.set(steps.get() + 1);
-        steps.get() < 7
-    };
+    let steps = AtomicU32::new(0);
+    let keep_going = || steps.fetch_add(1, Ordering::Relaxed) + 1 < 7;
     let end = sample(&two_modes(), &SamplerConfig::Heun, &levels, 0, 0..10, DType::F64, &Device::flex(), &keep_going);
     assert_eq!(end.unwrap_err(), SamplerError::Interrupted);
-    assert_eq!(steps.get(), 7);
+    assert_eq!(steps.into_inner(), 7);
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub use noise_levels::NoiseLevels;
 use std::ops::Range;
 
 use brenier_measure::{Denoiser, Points, Purpose, Sample, Stream, Words};
+use brenier_model::weighted_squares;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -96,8 +97,7 @@ impl NoisedBatch {
         let column =
             |values: &[f32]| Tensor::<1>::from_data(TensorData::new(values[rows.clone()].to_vec(), [n]), device);
         let score = network.score(matrix(&self.noised), column(&self.sigma));
-        let error = score * column(&self.seen).unsqueeze_dim(1) + matrix(&self.noise);
-        error.square().mean_dim(1).squeeze_dim::<1>(1) * column(&self.weight)
+        weighted_squares(score, column(&self.seen), matrix(&self.noise), column(&self.weight))
     }
 
     /// The mean over these rows of `w |b·s(y, σ) + z|²/d`.
