@@ -3,15 +3,16 @@
 use std::ops::Range;
 
 use brenier_measure::{Points, to_points};
-use brenier_model::{LogDensity, SamplerError, TrainedSampler};
+use brenier_model::{LogDensity, SamplerError, TrainedSampler, samplers};
 
 use crate::error::Error;
 use crate::run::problem::DataRecord;
 
-/// Numbers in one tile of samples; a tile holds this many divided by the dimension, within the limits below.
+/// Numbers in one tile of samples; a tile holds this many divided by the dimension, within the limits below, and whole tiles of the
+/// samplers: they compute a tile that is cut in two twice.
 const TILE_NUMBERS: usize = 1 << 18;
-const SMALLEST_TILE: usize = 256;
-const LARGEST_TILE: usize = 8192;
+const SMALLEST_TILE: usize = 2 * samplers::TILE;
+const LARGEST_TILE: usize = 16 * samplers::TILE;
 
 /// Points in one tile of log-densities; a network repeats every one once a dimension for the exact divergence.
 pub const DENSITY_TILE: usize = 256;
@@ -47,7 +48,8 @@ impl Law<'_> {
 
     /// The ranges of indices of the tiles that make up `count` samples.
     pub fn tiles(&self, count: u64) -> impl Iterator<Item = Range<u64>> + use<> {
-        let tile = (TILE_NUMBERS / self.data.dim).clamp(SMALLEST_TILE, LARGEST_TILE) as u64;
+        let numbers = (TILE_NUMBERS / self.data.dim).clamp(SMALLEST_TILE, LARGEST_TILE);
+        let tile = (numbers / samplers::TILE * samplers::TILE) as u64;
         (0..count.div_ceil(tile)).map(move |k| k * tile..((k + 1) * tile).min(count))
     }
 

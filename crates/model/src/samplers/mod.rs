@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::choice::choice;
 
 /// How many points move together.
-pub const TILE: usize = 256;
+pub const TILE: usize = 512;
 
 /// How noise becomes data.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
