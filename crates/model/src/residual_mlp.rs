@@ -10,8 +10,8 @@
 //! F(x, e) = (h_L ∘ (e G)) W_out + e S
 //! ```
 //!
-//! (FiLM: Perez et al., 1709.07871). All products are of matrices of rank two, and besides the activation a block
-//! costs three passes over its memory. A preconditioned input has unit variance at every noise level, so
+//! (FiLM: Perez et al., 1709.07871). All products are of matrices of rank two, and on the CPU a block is one operation
+//! with a backward pass of its own. A preconditioned input has unit variance at every noise level, so
 //! that no normalisation is needed at these depths; the last layer starts at zero, so F does. The
 //! path from h₀ to the output is linear with a gain of its own at every noise level: what a
 //! Gaussian needs is there from the start, and the blocks learn the rest.

@@ -202,7 +202,7 @@ impl ScoreNetwork {
 /// The noise level of all points, `[1]`, where they share one on the CPU: what depends on it alone is then computed once. Else as
 /// they are, `[n]`.
 fn one_for_all(sigma: Tensor<1>) -> Tensor<1> {
-    if sigma.device() != Device::flex() {
+    if sigma.is_autodiff() || sigma.device() != Device::flex() {
         return sigma;
     }
     let data = sigma.to_data();
@@ -350,6 +350,20 @@ pub(crate) mod tests {
                 let defect = largest(rounded - score.clone()) / largest(score);
                 assert!(defect < 5e-5, "{preconditioning:?}: {defect}");
             }
+        }
+    }
+
+    #[test]
+    fn points_that_share_a_noise_level_are_answered_as_each_alone() {
+        let network = network(Preconditioning::Edm, 3, Activation::Silu);
+        let y = normal(6, 3, 0);
+        let shared = Tensor::<1>::full([6], 0.7, (&Device::flex(), DType::F64));
+        // A seventh point at another level, so that all keep rows of their own.
+        let others = Tensor::cat(vec![shared.clone(), shared.clone().narrow(0, 0, 1) * 2.0], 0);
+        let more = Tensor::cat(vec![y.clone(), normal(1, 3, 1)], 0);
+        for function in [ScoreNetwork::score, ScoreNetwork::denoise] {
+            let alone = function(&network, more.clone(), others.clone()).narrow(0, 0, 6);
+            assert!(largest(function(&network, y.clone(), shared.clone()) - alone) < 1e-12);
         }
     }
 

@@ -67,8 +67,10 @@ impl<M: Module> Ema<M> {
     /// `average ← decay·average + (1 - decay)·model` for update number k = 1, 2, …
     pub fn update(&mut self, model: &M, k: u64) {
         let rule = Lerp { decay: self.config.decay(k) };
-        let others = Parameters::of(&model.clone().valid());
-        self.average = combine(self.average.clone(), others, rule);
+        let model = model.clone().valid();
+        // The average moves in place where nobody else has its memory, so it is taken out while it does.
+        let average = std::mem::replace(&mut self.average, model.clone());
+        self.average = combine(average, Parameters::of(&model), rule);
     }
 
     /// The averaged model.

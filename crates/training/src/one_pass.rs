@@ -1,4 +1,4 @@
-//! Updates of parameters on the CPU, in one pass over their numbers.
+//! Updates of parameters on the CPU, each in one pass over their numbers: a step of Adam, a moving average, the norm of a gradient.
 //!
 //! # Design
 //!
@@ -17,7 +17,7 @@ const PART: usize = 1 << 14;
 
 /// Whether a tensor lies on the CPU in single precision.
 pub(crate) fn is_on_host<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
+    tensor.dtype() == DType::F32 && !tensor.is_autodiff() && tensor.device() == Device::flex()
 }
 
 /// A tensor on the CPU that fills its memory from the first number to the last.
@@ -53,7 +53,7 @@ impl AdamStep {
         Self {
             scale: scale as f32,
             decays,
-            corrections: decays.map(|decay| 1.0 / (1.0 - decay.powi(k as i32))),
+            corrections: decays.map(|decay| 1.0 / (1.0 - decay.powi(k.min(i32::MAX as u64) as i32))),
             epsilon: epsilon as f32,
             // As Burn does it, which keeps the weight decay in single precision.
             kept: (1.0 - learning_rate * f64::from(weight_decay as f32)) as f32,

@@ -2,7 +2,7 @@
 """Times `train run` and `train sample` beside the same network, loss, optimiser and sampler in JAX, in interleaved rounds.
 
 Ours is the binary. A step is the wall time of a long run less that of a short one, divided by the difference of their steps: with the batches that it
-draws, the clipping, the average of the parameters and the log. JAX is one compiled step with donated buffers, which takes batches that lie ready:
+draws, the clipping, and the average of the parameters. JAX is one compiled step with donated buffers, which takes batches that lie ready:
 its clock starts after compilation and leaves out drawing them. Both are pinned to the same cores. README.md says how to run it.
 """
 
@@ -153,6 +153,8 @@ def jax_sample(size, tile):
     import jax.numpy as jnp
     import numpy as np
 
+    if SAMPLES % tile:
+        sys.exit(f"error: tiles of {tile} do not make {SAMPLES} samples")
     dim = SIZES[size][0]
     parameters, score = jax_network(size)
     ramp = np.linspace(80.0 ** (1 / 7), 0.002 ** (1 / 7), LEVELS) ** 7
@@ -177,7 +179,7 @@ def jax_sample(size, tile):
     heun(parameters, start_points[0]).block_until_ready()
     start = time.perf_counter()
     ends = [heun(parameters, points) for points in start_points]
-    ends[-1].block_until_ready()
+    jax.block_until_ready(ends)
     print(json.dumps({"seconds": time.perf_counter() - start}))
 
 

@@ -9,9 +9,8 @@ use crate::error::Error;
 use crate::run::problem::DataRecord;
 
 /// Numbers in one tile of samples; a tile holds this many divided by the dimension, within the limits below, and whole tiles of the
-/// samplers: they compute a tile that is cut in two twice.
+/// samplers, of which a cut one would be computed twice.
 const TILE_NUMBERS: usize = 1 << 18;
-const SMALLEST_TILE: usize = 2 * samplers::TILE;
 const LARGEST_TILE: usize = 16 * samplers::TILE;
 
 /// Points in one tile of log-densities; a network repeats every one once a dimension for the exact divergence.
@@ -48,7 +47,9 @@ impl Law<'_> {
 
     /// The ranges of indices of the tiles that make up `count` samples.
     pub fn tiles(&self, count: u64) -> impl Iterator<Item = Range<u64>> + use<> {
-        let numbers = (TILE_NUMBERS / self.data.dim).clamp(SMALLEST_TILE, LARGEST_TILE);
+        // The samplers move their tiles side by side: one for every thread, or two for one.
+        let smallest = rayon::current_num_threads().clamp(2, 16) * samplers::TILE;
+        let numbers = (TILE_NUMBERS / self.data.dim).clamp(smallest, LARGEST_TILE);
         let tile = (numbers / samplers::TILE * samplers::TILE) as u64;
         (0..count.div_ceil(tile)).map(move |k| k * tile..((k + 1) * tile).min(count))
     }

@@ -51,7 +51,7 @@ impl<T: Reused> Backward<Flex, 4> for Blend<T> {
             if let Some(parent) = factors {
                 let rows = numbers::<T>(&adjoint).chunks(d).zip(x.chunks(d));
                 let sums = rows.map(|(adjoint, x)| adjoint.iter().zip(x).fold(T::of(0.0), |sum, (&u, &v)| sum + u * v));
-                let sums: Vec<T> = if a.len() == 1 && n > 1 {
+                let sums: Vec<T> = if a.len() == 1 && n != 1 {
                     vec![sums.fold(T::of(0.0), |total, sum| total + sum)]
                 } else {
                     sums.collect()

@@ -8,7 +8,7 @@ use burn::tensor::{Bytes, Shape};
 use faer::{Accum, MatRef};
 use rayon::prelude::*;
 
-use super::product::product;
+use super::product::{Sharing, product};
 use crate::real::Real;
 
 /// Points of a tile.
@@ -91,9 +91,10 @@ impl<T: Reused> Clone for Kept<T> {
 impl<T: Reused> Drop for Kept<T> {
     fn drop(&mut self) {
         let mut idle = T::idle().lock().expect("nothing panics with the lock");
-        if idle.len() < MOST_IDLE {
-            idle.push(std::mem::take(&mut self.list));
+        if idle.len() == MOST_IDLE {
+            idle.swap_remove(0);
         }
+        idle.push(std::mem::take(&mut self.list));
     }
 }
 
@@ -157,24 +158,29 @@ pub fn rows_of_tile<T>(e: &[T], width: usize, tile: usize) -> &[T] {
     &e[tile * TILE * width..e.len().min((tile + 1) * TILE * width)]
 }
 
-/// The derivatives by weights, `AᵀD` of every pair `A [n, r]`, `D [n, c]`.
+/// The number of tiles of so many points.
+pub fn tiles(n: usize) -> usize {
+    n.div_ceil(TILE)
+}
+
+/// The derivatives by weights, `AᵀD` of every pair `A [n, r]`, `D [n, c]`; none for none.
 ///
-/// A panel of the weights is one task, so that no sum depends on the number of threads.
-pub fn pulls<T: Real, const N: usize>(pairs: [(MatRef<T>, MatRef<T>); N]) -> [Vec<T>; N] {
-    let mut pulls = pairs.map(|(a, d)| vec![T::of(0.0); a.ncols() * d.ncols()]);
+/// A panel of the weights is one task and takes the points a tile at a time, so that no sum depends on the number of threads.
+pub fn pulls<T: Real, const N: usize>(pairs: [Option<(MatRef<T>, MatRef<T>)>; N]) -> [Vec<T>; N] {
+    let mut pulls = pairs.map(|pair| pair.map_or(Vec::new(), |(a, d)| vec![T::of(0.0); a.ncols() * d.ncols()]));
     let mut panels = Vec::new();
-    for (pull, (a, d)) in pulls.iter_mut().zip(pairs) {
+    for (pull, (a, d)) in pulls.iter_mut().zip(pairs).filter_map(|(pull, pair)| Some((pull, pair?))) {
         for (i, panel) in pull.chunks_mut(PANEL * d.ncols()).enumerate() {
             let columns = PANEL.min(a.ncols() - i * PANEL);
             panels.push((panel, a.subcols(i * PANEL, columns), d));
         }
     }
+    let sharing = Sharing::among(panels.len());
     panels.into_par_iter().for_each(|(panel, a, d)| {
-        // A tile at a time: a product with a long inner dimension leaves the cache.
         for first in (0..a.nrows()).step_by(TILE) {
             let count = TILE.min(a.nrows() - first);
             let accumulate = if first == 0 { Accum::Replace } else { Accum::Add };
-            product(panel, accumulate, a.subrows(first, count).transpose(), d.subrows(first, count));
+            product(panel, accumulate, a.subrows(first, count).transpose(), d.subrows(first, count), sharing);
         }
     });
     pulls

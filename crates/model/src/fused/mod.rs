@@ -5,10 +5,10 @@
 //! A layer as separate tensor operations reads and writes whole arrays five to ten times between two matrix products, and takes its
 //! exponentials one number at a time. Here points go through a layer in tiles that stay in the cache, what the backward pass
 //! needs (the derivative of the activation among it) is kept in arrays that the next step uses again, and the pass itself is two
-//! rounds: the derivatives by the points, tile by tile, then those by the weights, one matrix product over all points each.
+//! rounds: the derivatives by the points, tile by tile, then those by the weights, panel by panel.
 //!
-//! Tiles, and the panels of the weights, are cut without regard to the number of threads that they are handed to: results
-//! are the same bits on any number.
+//! Tiles of points and panels of weights are cut without regard to the number of threads that they are handed to, and where there are
+//! fewer of them than threads, their matrix products are shared: results are the same bits on any number.
 //!
 //! | operation | file |
 //! |---|---|
@@ -178,6 +178,12 @@ fn has_fused_layers(device: Device, dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::F64) && device.inner() == Device::flex()
 }
 
+/// Refuses an embedding, or a factor, that belongs neither to all points nor to each.
+fn check_rows(h: &Tensor<2>, e: &Tensor<2>) {
+    let [[n, _], [rows, _]] = [h.dims(), e.dims()];
+    assert!(rows == n || rows == 1, "{rows} rows for {n} points");
+}
+
 /// Rows of their own for all points where reverse mode asks for derivatives by them.
 fn a_row_a_point(e: Tensor<2>, h: &Tensor<2>) -> Tensor<2> {
     let [[n, _], [rows, embedding]] = [h.dims(), e.dims()];
@@ -206,6 +212,7 @@ pub(crate) struct BlockWeights {
 
 /// `h + a((h U) ∘ (e G) + e S) V`; h `[n, width]`, e `[n, embedding]` or, the same at all points, `[1, embedding]`.
 pub(crate) fn modulated_block(h: Tensor<2>, e: Tensor<2>, weights: BlockWeights, activation: Activation) -> Tensor<2> {
+    check_rows(&h, &e);
     let BlockWeights { inner, gain, shift, outer } = weights;
     if !has_fused_layers(h.device(), h.dtype()) {
         let z = h.clone().matmul(inner) * e.clone().matmul(gain) + e.matmul(shift);
@@ -224,6 +231,7 @@ pub(crate) fn modulated_linear(
     weights: Tensor<2>,
     shift: Tensor<2>,
 ) -> Tensor<2> {
+    check_rows(&h, &e);
     if !has_fused_layers(h.device(), h.dtype()) {
         return (h * e.clone().matmul(gain)).matmul(weights) + e.matmul(shift);
     }
@@ -234,6 +242,9 @@ pub(crate) fn modulated_linear(
 
 /// `y ∘ a + f ∘ b`; y, f `[n, d]`, a, b `[n, 1]` or, the same for all rows, `[1, 1]`.
 pub(crate) fn blend(y: Tensor<2>, a: Tensor<2>, f: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+    assert_eq!(y.dims(), f.dims());
+    check_rows(&y, &a);
+    check_rows(&y, &b);
     if !has_fused_layers(y.device(), y.dtype()) {
         return y * a + f * b;
     }
@@ -243,6 +254,8 @@ pub(crate) fn blend(y: Tensor<2>, a: Tensor<2>, f: Tensor<2>, b: Tensor<2>) -> T
 
 /// `w |b s + z|²/d` of every row, which reverse mode takes as a function of s alone; s, z `[n, d]`, b, w `[n]` `-> [n]`.
 pub fn weighted_squares(s: Tensor<2>, b: Tensor<1>, z: Tensor<2>, w: Tensor<1>) -> Tensor<1> {
+    let [n, _] = s.dims();
+    assert_eq!((s.dims(), b.dims(), w.dims()), (z.dims(), [n], [n]));
     if !has_fused_layers(s.device(), s.dtype()) {
         let error = s * b.unsqueeze_dim(1) + z;
         return error.square().mean_dim(1).squeeze_dim::<1>(1) * w;

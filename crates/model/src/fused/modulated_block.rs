@@ -20,9 +20,11 @@ use faer::{Accum, MatRef};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::host::{Kept, Reused, TILE, contiguous, dims, matrix, numbers, owned, pulls, room, rows_of_tile, tensor};
+use super::host::{
+    Kept, Reused, TILE, contiguous, dims, matrix, numbers, owned, pulls, room, rows_of_tile, tensor, tiles,
+};
 use super::nonlinearity::{Nonlinearity, WithNonlinearity};
-use super::product::product;
+use super::product::{Sharing, product};
 use crate::activation::Activation;
 
 /// h, e, U, G, S, V.
@@ -104,8 +106,9 @@ impl<T: Reused> WithNonlinearity for Tile<'_, T> {
 
 pub fn value<T: Reused>(operands: Operands<FlexTensor>, activation: Activation) -> FlexTensor {
     let [h, e, inner, gain, shift, outer] = operands.map(contiguous);
-    let ([_, width], [_, embedding]) = (dims(&h), dims(&e));
+    let ([n, width], [_, embedding]) = (dims(&h), dims(&e));
     let weights = Weights::<T>::new([&inner, &gain, &shift, &outer]);
+    let sharing = Sharing::among(tiles(n));
     let mut h = owned(h);
     let e = numbers(&e);
     h.storage_mut().par_chunks_mut(TILE * width).enumerate().for_each_init(
@@ -113,13 +116,13 @@ pub fn value<T: Reused>(operands: Operands<FlexTensor>, activation: Activation) 
         |[products, gains, shifts], (tile, h)| {
             let e = matrix(rows_of_tile(e, embedding, tile), embedding);
             let gains = room(gains, e.nrows() * width);
-            product(gains, Accum::Replace, e, weights.gain);
+            product(gains, Accum::Replace, e, weights.gain, sharing);
             let shifts = room(shifts, e.nrows() * width);
-            product(shifts, Accum::Replace, e, weights.shift);
+            product(shifts, Accum::Replace, e, weights.shift, sharing);
             let products = room(products, h.len());
-            product(products, Accum::Replace, matrix(h, width), weights.inner);
+            product(products, Accum::Replace, matrix(h, width), weights.inner, sharing);
             activation.dispatch(Tile { products: &mut *products, gains, shifts, kept: None });
-            product(h, Accum::Add, matrix(products, width), weights.outer);
+            product(h, Accum::Add, matrix(products, width), weights.outer, sharing);
         },
     );
     h
@@ -137,18 +140,18 @@ fn value_and_tape<T: Reused>(operands: &Operands<FlexTensor>, activation: Activa
         values: Kept::new(n * width),
         slopes: Kept::new(n * width),
     };
-    let size = TILE * width;
+    let (size, sharing) = (TILE * width, Sharing::among(tiles(n)));
     let tiles = (out.par_chunks_mut(size).zip(tape.products.par_chunks_mut(size)))
         .zip(tape.gains.par_chunks_mut(size).zip(tape.values.par_chunks_mut(size)))
         .zip(tape.slopes.par_chunks_mut(size));
     tiles.enumerate().for_each_init(Vec::new, |shifts, (tile, (((out, products), (gains, values)), slopes))| {
         let e = matrix(rows_of_tile(e, embedding, tile), embedding);
-        product(gains, Accum::Replace, e, weights.gain);
+        product(gains, Accum::Replace, e, weights.gain, sharing);
         let shifts = room(shifts, gains.len());
-        product(shifts, Accum::Replace, e, weights.shift);
-        product(products, Accum::Replace, matrix(out, width), weights.inner);
+        product(shifts, Accum::Replace, e, weights.shift, sharing);
+        product(products, Accum::Replace, matrix(out, width), weights.inner, sharing);
         activation.dispatch(Tile { products, gains, shifts, kept: Some((&mut *values, slopes)) });
-        product(out, Accum::Add, matrix(values, width), weights.outer);
+        product(out, Accum::Add, matrix(values, width), weights.outer, sharing);
     });
     (tensor(out, [n, width]), tape)
 }
@@ -189,32 +192,40 @@ impl<T: Reused> Backward<Flex, 6> for ModulatedBlock<T> {
         let ([n, width], [_, embedding]) = (dims(&h), dims(&e));
         let weights = Weights::new([&inner, &gain, &shift, &outer]);
         let mut of_h = adjoint.to_vec();
+        let [_, wants_e, wants_inner, wants_gain, wants_shift, wants_outer] =
+            ops.parents.each_ref().map(|parent| parent.is_some());
         let mut of_e = vec![T::of(0.0); n * embedding];
 
-        let size = TILE * width;
+        let (size, sharing) = (TILE * width, Sharing::among(tiles(n)));
         let tiles = (of_h.par_chunks_mut(size).zip(of_e.par_chunks_mut(TILE * embedding)))
             .zip(adjoint.par_chunks(size).zip(tape.products.par_chunks_mut(size)))
             .zip(tape.gains.par_chunks_mut(size).zip(tape.slopes.par_chunks_mut(size)));
         tiles.for_each_init(Vec::new, |adjoints, (((of_h, of_e), (adjoint, products)), (gains, slopes))| {
             let adjoints = room(adjoints, adjoint.len());
-            product(adjoints, Accum::Replace, matrix(adjoint, width), weights.outer.transpose());
+            product(adjoints, Accum::Replace, matrix(adjoint, width), weights.outer.transpose(), sharing);
             Arch::new().dispatch(Chain {
                 adjoints,
                 products: &mut *products,
                 gains: &mut *gains,
                 slopes: &mut *slopes,
             });
-            product(of_h, Accum::Add, matrix(gains, width), weights.inner.transpose());
-            product(of_e, Accum::Replace, matrix(products, width), weights.gain.transpose());
-            product(of_e, Accum::Add, matrix(slopes, width), weights.shift.transpose());
+            product(of_h, Accum::Add, matrix(gains, width), weights.inner.transpose(), sharing);
+            if wants_e {
+                product(of_e, Accum::Replace, matrix(products, width), weights.gain.transpose(), sharing);
+                product(of_e, Accum::Add, matrix(slopes, width), weights.shift.transpose(), sharing);
+            }
         });
 
         let (of_gains, of_products, of_z) =
             (matrix(&tape.products, width), matrix(&tape.gains, width), matrix(&tape.slopes, width));
         let (h, e) = (matrix(numbers(&h), width), matrix(numbers(&e), embedding));
         let values = matrix(&tape.values, width);
-        let [of_inner, of_gain, of_shift, of_outer] =
-            pulls([(h, of_products), (e, of_gains), (e, of_z), (values, matrix(adjoint, width))]);
+        let [of_inner, of_gain, of_shift, of_outer] = pulls([
+            wants_inner.then_some((h, of_products)),
+            wants_gain.then_some((e, of_gains)),
+            wants_shift.then_some((e, of_z)),
+            wants_outer.then_some((values, matrix(adjoint, width))),
+        ]);
 
         let found: Operands<(Vec<T>, [usize; 2])> = [
             (of_h, [n, width]),

@@ -9,12 +9,28 @@ use gemm::Parallelism;
 
 use crate::real::Real;
 
-/// `dst = AB`, or `dst += AB`, one row after the other, on the calling thread.
+/// Who computes a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// The calling thread.
+    None,
+    /// All threads, where it is large enough; the bits are the same.
+    AllThreads,
+}
+
+impl Sharing {
+    /// That of products of which so many are computed side by side.
+    pub fn among(tasks: usize) -> Self {
+        if tasks < rayon::current_num_threads() { Self::AllThreads } else { Self::None }
+    }
+}
+
+/// `dst = AB`, or `dst += AB`, one row after the other.
 ///
 /// # Panics
 ///
 /// The sizes do not match.
-pub fn product<T: Real>(dst: &mut [T], accumulate: Accum, a: MatRef<T>, b: MatRef<T>) {
+pub fn product<T: Real>(dst: &mut [T], accumulate: Accum, a: MatRef<T>, b: MatRef<T>, sharing: Sharing) {
     let (m, k, n) = (a.nrows(), a.ncols(), b.ncols());
     assert!(b.nrows() == k && dst.len() == m * n, "[{m}, {k}] × [{}, {n}] -> {}", b.nrows(), dst.len());
     // SAFETY: pointers, sizes and strides of A and B are those of borrowed matrices; the m·n numbers of dst are borrowed for writing, and so
@@ -39,7 +55,10 @@ pub fn product<T: Real>(dst: &mut [T], accumulate: Accum, a: MatRef<T>, b: MatRe
             false,
             false,
             false,
-            Parallelism::None,
+            match sharing {
+                Sharing::None => Parallelism::None,
+                Sharing::AllThreads => Parallelism::Rayon(0),
+            },
         );
     }
 }
@@ -62,9 +81,9 @@ mod tests {
         for a in [matrix(&a, k), matrix(&turned_a, m).transpose()] {
             for b in [matrix(&b, n), matrix(&turned_b, k).transpose()] {
                 let mut found = vec![f64::NAN; m * n];
-                product(&mut found, Accum::Replace, a, b);
+                product(&mut found, Accum::Replace, a, b, Sharing::None);
                 assert_eq!(found, expected);
-                product(&mut found, Accum::Add, a, b);
+                product(&mut found, Accum::Add, a, b, Sharing::AllThreads);
                 assert!(found.iter().zip(&expected).all(|(twice, once)| *twice == 2.0 * once));
             }
         }
@@ -74,6 +93,6 @@ mod tests {
     #[should_panic(expected = "[2, 3] × [2, 3] -> 6")]
     fn sizes_that_do_not_match_are_refused() {
         let a = [0.0f32; 6];
-        product(&mut [0.0; 6], Accum::Replace, matrix(&a, 3), matrix(&a, 3));
+        product(&mut [0.0; 6], Accum::Replace, matrix(&a, 3), matrix(&a, 3), Sharing::None);
     }
 }

@@ -254,7 +254,7 @@ pub type Observer<'a> = dyn FnMut(&Progress) -> bool + 'a;
 ///
 /// The levels come from [`GridConfig::levels`](crate::GridConfig::levels); the chains take from them the number of steps and, unless
 /// told otherwise, the horizon. The solvers start from `σ_max N(0, I)`, the chains from `N(0, I/β)`.
-/// `keep_going` is asked after every step.
+/// `keep_going` is asked after every step of every tile, by several threads.
 ///
 /// # Errors
 ///
@@ -288,11 +288,13 @@ pub fn sample(
     };
     let tiles = indices.start / TILE as u64..indices.end.div_ceil(TILE as u64);
     // The processor moves tiles side by side; another device has its own order.
-    let parts: Result<Vec<Tensor<2>>, SamplerError> = if *device == Device::flex() {
+    let parts: Vec<Result<Tensor<2>, SamplerError>> = if *device == Device::flex() {
         tiles.into_par_iter().map(move_tile).collect()
     } else {
         tiles.map(move_tile).collect()
     };
+    // Of several errors the first in the order of the samples.
+    let parts: Result<Vec<_>, _> = parts.into_iter().collect();
     Ok(Tensor::cat(parts?, 0))
 }
 
