@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Times `train run` and `train sample` beside the same network, loss, optimiser and sampler in JAX, in interleaved rounds.
+"""Times `train run` and `train sample` beside the same network, loss, optimiser and sampler in JAX and PyTorch, in interleaved rounds.
 
 Ours is the binary. A step is the wall time of a long run less that of a short one, divided by the difference of their steps: with the batches that it
-draws, the clipping, and the average of the parameters. JAX is one compiled step with donated buffers, which takes batches that lie ready:
-its clock starts after compilation and leaves out drawing them. Both are pinned to the same cores. README.md says how to run it.
+draws, the clipping, and the average of the parameters. A peer is one compiled step, which takes batches that lie ready: its clock starts after compilation and leaves
+out drawing them. All are pinned to the same cores. README.md says how to run it.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-# NumPy and JAX are imported in child processes only: Linux hands the peak memory of a parent to its children.
+# NumPy and the peers are imported in child processes only: Linux hands the peak memory of a parent to its children.
 
 SIZES = {
     # dimension, width, depth, batch, steps of a round
@@ -43,22 +43,20 @@ def draw(path, dim):
     np.save(path, (centres[np.arange(ROWS) % 8] + 0.3 * generator.normal(size=(ROWS, dim))).astype(np.float32))
 
 
-def jax_network(size):
-    """Initial parameters, and F(x, c_noise) of crates/model/src/residual_mlp.rs."""
-    import jax
-    import jax.numpy as jnp
+def initial(size):
+    """The parameters of crates/model/src/residual_mlp.rs."""
     import numpy as np
 
     dim, width, depth, _, _ = SIZES[size]
     generator = np.random.default_rng(1)
 
     def normal(rows, columns, sd):
-        return jnp.asarray(generator.normal(scale=sd, size=(rows, columns)).astype(np.float32))
+        return generator.normal(scale=sd, size=(rows, columns)).astype(np.float32)
 
     def constant(rows, columns, value):
-        return jnp.full((rows, columns), value, jnp.float32)
+        return np.full((rows, columns), value, np.float32)
 
-    parameters = {
+    return {
         "input": normal(dim, width, dim**-0.5),
         "hidden": normal(2 * FREQUENCIES, EMBEDDING - 1, FREQUENCIES**-0.5),
         "blocks": [
@@ -74,6 +72,42 @@ def jax_network(size):
         "output": constant(width, dim, 0.0),
         "shift": constant(EMBEDDING, dim, 0.0),
     }
+
+
+def batches(size, batch, data):
+    """Eight batches of noised points, the noise, σ, and the weight of |D - x|² (σ² + 1)/σ² = |σ s + z|² (σ² + 1)."""
+    import numpy as np
+
+    dim, rows, generator = SIZES[size][0], np.load(data), np.random.default_rng(2)
+    for _ in range(8):
+        sigma = np.exp(generator.normal(-1.2, 1.2, size=(batch, 1))).astype(np.float32)
+        noise = generator.normal(size=(batch, dim)).astype(np.float32)
+        clean = rows[generator.integers(len(rows), size=batch)]
+        yield clean + sigma * noise, noise, sigma, sigma**2 + 1.0
+
+
+def karras():
+    import numpy as np
+
+    return [float(s) for s in np.linspace(80.0 ** (1 / 7), 0.002 ** (1 / 7), LEVELS) ** 7] + [0.0]
+
+
+def starts(size, tile):
+    import numpy as np
+
+    if SAMPLES % tile:
+        sys.exit(f"error: tiles of {tile} do not make {SAMPLES} samples")
+    generator = np.random.default_rng(3)
+    return [(80.0 * generator.normal(size=(tile, SIZES[size][0]))).astype(np.float32) for _ in range(SAMPLES // tile)]
+
+
+def jax_network(size):
+    """Initial parameters, and the score."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    parameters = jax.tree.map(jnp.asarray, initial(size))
     frequencies = jnp.asarray(2.0 ** (np.arange(FREQUENCIES) / 3 - 1), jnp.float32)[None]
 
     def network(p, x, c_noise):
@@ -95,25 +129,13 @@ def jax_network(size):
     return parameters, score
 
 
-def jax_train(size, data):
+def jax_train(size, batch, data):
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
-    dim, _, _, batch, steps = SIZES[size]
+    steps = SIZES[size][4]
     parameters, score = jax_network(size)
-    rows = np.load(data)
-    generator = np.random.default_rng(2)
-
-    def make():
-        sigma = np.exp(generator.normal(-1.2, 1.2, size=(batch, 1))).astype(np.float32)
-        noise = generator.normal(size=(batch, dim)).astype(np.float32)
-        clean = rows[generator.integers(len(rows), size=batch)]
-        # |D - x|² (σ² + 1)/σ² = |σ s + z|² (σ² + 1).
-        weight = sigma**2 + 1.0
-        return tuple(jnp.asarray(x) for x in (clean + sigma * noise, noise, sigma, weight))
-
-    batches = [make() for _ in range(8)]
+    ready = [tuple(map(jnp.asarray, batch)) for batch in batches(size, batch, data)]
 
     def loss_of(p, noised, noise, sigma, weight):
         error = sigma * score(p, noised, sigma) + noise
@@ -139,11 +161,11 @@ def jax_train(size, data):
     zeros = lambda: jax.tree.map(jnp.zeros_like, parameters)  # noqa: E731
     state = (parameters, zeros(), zeros(), jax.tree.map(jnp.copy, parameters))
     for k in range(WARM):
-        state, loss = step(state, float(k + 1), *batches[k % 8])
+        state, loss = step(state, float(k + 1), *ready[k % 8])
     loss.block_until_ready()
     start = time.perf_counter()
     for k in range(WARM, WARM + steps):
-        state, loss = step(state, float(k + 1), *batches[k % 8])
+        state, loss = step(state, float(k + 1), *ready[k % 8])
     loss.block_until_ready()
     print(json.dumps({"seconds": (time.perf_counter() - start) / steps, "loss": float(loss)}))
 
@@ -151,14 +173,9 @@ def jax_train(size, data):
 def jax_sample(size, tile):
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
-    if SAMPLES % tile:
-        sys.exit(f"error: tiles of {tile} do not make {SAMPLES} samples")
-    dim = SIZES[size][0]
     parameters, score = jax_network(size)
-    ramp = np.linspace(80.0 ** (1 / 7), 0.002 ** (1 / 7), LEVELS) ** 7
-    levels = [float(s) for s in ramp] + [0.0]
+    levels = karras()
 
     def heun(p, y):
         for now, then in zip(levels, levels[1:]):
@@ -172,14 +189,96 @@ def jax_sample(size, tile):
         return y
 
     heun = jax.jit(heun)
-    generator = np.random.default_rng(3)
-    start_points = [
-        jnp.asarray(80.0 * generator.normal(size=(tile, dim)).astype(np.float32)) for _ in range(SAMPLES // tile)
-    ]
+    start_points = list(map(jnp.asarray, starts(size, tile)))
     heun(parameters, start_points[0]).block_until_ready()
     start = time.perf_counter()
     ends = [heun(parameters, points) for points in start_points]
     jax.block_until_ready(ends)
+    print(json.dumps({"seconds": time.perf_counter() - start}))
+
+
+def torch_network(size, device):
+    """Initial parameters as a list, and the score."""
+    import torch
+
+    p = initial(size)
+    tensor = lambda x: torch.tensor(x, device=device, requires_grad=True)  # noqa: E731
+    names = ("input", "hidden", "gain", "output", "shift")
+    outer = {name: tensor(p[name]) for name in names}
+    blocks = [tuple(map(tensor, block)) for block in p["blocks"]]
+    frequencies = 2.0 ** (torch.arange(FREQUENCIES, device=device) / 3 - 1)[None]
+
+    def score(y, sigma):
+        variance = sigma**2 + 1.0
+        root = torch.sqrt(variance)
+        phase = torch.log(sigma) / 4.0 * frequencies
+        hidden = torch.nn.functional.silu(torch.cat([torch.cos(phase), torch.sin(phase)], 1) @ outer["hidden"])
+        e = torch.cat([hidden, torch.ones_like(hidden[:, :1])], 1)
+        h = (y / root) @ outer["input"]
+        for inner, gain, shift, last in blocks:
+            h = h + torch.nn.functional.silu((h @ inner) * (e @ gain) + e @ shift) @ last
+        f = (h * (e @ outer["gain"])) @ outer["output"] + e @ outer["shift"]
+        return f / (sigma * root) - y / variance
+
+    return [*outer.values(), *(x for block in blocks for x in block)], score
+
+
+def torch_train(size, batch, data, device, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    steps = SIZES[size][4]
+    parameters, score = torch_network(size, device)
+    ready = [tuple(torch.tensor(x, device=device) for x in batch) for batch in batches(size, batch, data)]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.01, fused=True)
+    average = [p.detach().clone() for p in parameters]
+
+    @torch.compile
+    def loss_of(noised, noise, sigma, weight):
+        return ((sigma * score(noised, sigma) + noise).square().mean(1, keepdim=True) * weight).mean()
+
+    def step(k):
+        optimizer.zero_grad()
+        loss = loss_of(*ready[k % 8])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(average, [p.detach() for p in parameters], 0.001)
+        return loss
+
+    for k in range(WARM):
+        loss = step(k)
+    loss.item()
+    start = time.perf_counter()
+    for k in range(WARM, WARM + steps):
+        loss = step(k)
+    loss = loss.item()
+    print(json.dumps({"seconds": (time.perf_counter() - start) / steps, "loss": loss}))
+
+
+def torch_sample(size, tile, device, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    _, score = torch_network(size, device)
+    levels = [torch.full((1, 1), s, device=device) for s in karras()]
+    score = torch.compile(score)
+
+    @torch.no_grad()
+    def heun(y):
+        for now, then in zip(levels, levels[1:]):
+            slope = -now * score(y, now)
+            moved = y + (then - now) * slope
+            if then > 0.0:
+                moved = y + (then - now) / 2 * (slope - then * score(moved, then))
+            y = moved
+        return y
+
+    points = [torch.tensor(start, device=device) for start in starts(size, tile)]
+    heun(points[0]).sum().item()
+    start = time.perf_counter()
+    sum(heun(start).sum() for start in points).item()
     print(json.dumps({"seconds": time.perf_counter() - start}))
 
 
@@ -195,7 +294,7 @@ def run(command, threads, accept=(0,)):
             os.sched_setaffinity(0, cores[-threads:])
 
     names = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "RAYON")
-    environment = os.environ | {f"{name}_NUM_THREADS": str(threads) for name in names} | {"JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {f"{name}_NUM_THREADS": str(threads) for name in names}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         start = time.perf_counter()
         child = subprocess.Popen(command, stdout=output, stderr=errors, env=environment, preexec_fn=pin)
@@ -212,8 +311,8 @@ def child(*arguments):
     return [sys.executable, os.path.abspath(__file__), "--child", json.dumps(arguments)]
 
 
-def config_of(size, data, folder):
-    dim, width, depth, batch, _ = SIZES[size]
+def config_of(size, batch, data, folder):
+    dim, width, depth, _, _ = SIZES[size]
     path = os.path.join(folder, f"{size}.json")
     with open(path, "w") as file:
         json.dump(
@@ -244,12 +343,12 @@ def config_of(size, data, folder):
     return path
 
 
-def ours_train(binary, config, size, threads):
+def ours_train(binary, config, size, threads, device="cpu"):
     """Seconds a step, seconds to the end of the first step, peak memory."""
 
     def stopped_after(steps):
         command = [binary, "run", config, "--fresh", "--quiet", "--threads", str(threads), "--max-steps", str(steps)]
-        return run(command, threads, accept=(75,))[1:]
+        return run([*command, "--device", device], threads, accept=(75,))[1:]
 
     first, _ = stopped_after(1)
     short, _ = stopped_after(WARM)
@@ -257,76 +356,100 @@ def ours_train(binary, config, size, threads):
     return (long - short) / SIZES[size][4], first, memory
 
 
-def ours_sample(binary, directory, out, threads):
-    """Seconds for so many samples, less reading the run."""
+def ours_sample(binary, directory, out, threads, device="cpu"):
+    """Seconds for so many samples, less reading the run, and peak memory."""
 
     def of(count):
-        grid = ["--sampler", "heun", "--steps", str(LEVELS), "--grid", "karras"]
+        grid = ["--sampler", "heun", "--steps", str(LEVELS), "--grid", "karras", "--device", device]
         command = [binary, "sample", directory, "--checkpoint", "latest", "--count", str(count), "--out", out, "--quiet"]
         if os.path.exists(out):
             os.remove(out)
         return run(command + grid + ["--threads", str(threads)], threads)[1:]
 
-    few, _ = of(256)
-    many, memory = of(256 + SAMPLES)
+    few, _ = of(512)
+    many, memory = of(512 + SAMPLES)
     return many - few, memory
+
+
+def median_of(times):
+    return statistics.median(times) if times else float("nan")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--ours", default="target/release/train", help="our binary")
+    parser.add_argument("--device", default="cpu", help="our device; peers take the GPU where it is not cpu [cpu]")
     parser.add_argument("--sizes", default="S,M,L", help="networks [S,M,L]")
+    parser.add_argument("--batch", type=int, help="points of a batch [512, 1024 and 512]")
     parser.add_argument("--threads", default="1,2", help="numbers of threads of everybody [1,2]")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds [3]")
-    parser.add_argument("--tiles", default="256,1024,8192", help="tiles that JAX samples in [256,1024,8192]")
+    parser.add_argument("--peers", default="jax", help="jax, torch or both [jax]")
+    parser.add_argument("--tiles", default="256,1024,8192", help="tiles that peers sample in [256,1024,8192]")
     parser.add_argument("--only", choices=("training", "sampling"), help="one half")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    children = {"draw": draw, "jax_train": jax_train, "jax_sample": jax_sample}
+    children |= {"torch_train": torch_train, "torch_sample": torch_sample}
     if options.child:
         what, *arguments = json.loads(options.child)
-        {"draw": draw, "train": jax_train, "sample": jax_sample}[what](*arguments)
+        children[what](*arguments)
         return
 
-    training = [
-        "| network | threads | ours, ms a step | JAX | JAX / ours | peak MiB, ours | JAX | first step after, s |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    sampling = ["| network | threads | ours, s | JAX, s (tile) | JAX / ours | peak MiB, ours | JAX |", "|---|--:|--:|--:|--:|--:|--:|"]
+    if options.device == "cpu":
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    peers = options.peers.split(",")
+    theirs = "cpu" if options.device == "cpu" else "cuda"
+    columns = " | ".join(f"{peer} | {peer} / ours" for peer in peers)
+    memories = " | ".join(["ours, MiB", *(f"{peer}, MiB" for peer in peers)])
+    rule = "|---|" + "--:|" * (2 + 2 * len(peers) + 1 + len(peers))
+    training = [f"| network | threads | ours, ms a step | {columns} | {memories} | first step after, s |", rule + "--:|"]
+    sampling = [f"| network | threads | ours, s | {columns} | {memories} |", rule]
+
+    def asked(peer, what, size, last, threads):
+        """The seconds and the peak memory of a peer."""
+        more = [theirs, threads] if peer == "torch" else []
+        output, _, peak = run(child(f"{peer}_{what}", size, *last, *more), threads)
+        return json.loads(output)["seconds"], peak
+
     with tempfile.TemporaryDirectory() as folder:
         for size in options.sizes.split(","):
-            data = os.path.join(folder, f"{size}.npy")
+            data, batch = os.path.join(folder, f"{size}.npy"), options.batch or SIZES[size][3]
             run(child("draw", data, SIZES[size][0]), 1)
-            config = config_of(size, data, folder)
+            config = config_of(size, batch, data, folder)
             for threads in map(int, options.threads.split(",")):
-                steps, peers, first, memory, of_peer = [], [], [], [], []
-                for _ in range(options.rounds if options.only != "sampling" else 1):
-                    step, start, peak = ours_train(options.ours, config, size, threads)
-                    steps.append(step), first.append(start), memory.append(peak)
-                    if options.only != "sampling":
-                        output, _, peak = run(child("train", size, data), threads)
-                        peers.append(json.loads(output)["seconds"]), of_peer.append(peak)
+                rounds = 1 if options.only == "sampling" else options.rounds
+                own, first, memory, of_peers = [], [], [], {peer: [] for peer in peers}
+                for _ in range(rounds):
+                    step, start, peak = ours_train(options.ours, config, size, threads, options.device)
+                    own.append(step), first.append(start), memory.append(peak)
+                    for peer in peers if options.only != "sampling" else []:
+                        of_peers[peer].append(asked(peer, "train", size, [batch, data], threads))
                 if options.only != "sampling":
-                    own, peer = statistics.median(steps), statistics.median(peers)
-                    training.append(
-                        f"| {size} | {threads} | {1e3 * own:.2f} | {1e3 * peer:.2f} | {peer / own:.2f} "
-                        f"| {max(memory):.0f} | {max(of_peer):.0f} | {statistics.median(first):.2f} |"
-                    )
+                    step = median_of(own)
+                    times = [median_of([seconds for seconds, _ in of_peers[peer]]) for peer in peers]
+                    peaks = [max(memory), *(max(peak for _, peak in of_peers[peer]) for peer in peers)]
+                    cells = [f"{1e3 * step:.2f}", *(f"{1e3 * time:.2f} | {time / step:.2f}" for time in times)]
+                    cells += [f"{peak:.0f}" for peak in peaks] + [f"{median_of(first):.2f}"]
+                    training.append(f"| {size} | {threads} | " + " | ".join(cells) + " |")
                     print(training[-1], file=sys.stderr)
                 if options.only == "training":
                     continue
-                own, memory, peers, of_peer = [], [], {}, []
+                own, memory, of_peers = [], [], {peer: {} for peer in peers}
                 for _ in range(options.rounds):
-                    seconds, peak = ours_sample(options.ours, os.path.join(folder, size), os.path.join(folder, "x.npy"), threads)
+                    run_directory, out = os.path.join(folder, size), os.path.join(folder, "x.npy")
+                    seconds, peak = ours_sample(options.ours, run_directory, out, threads, options.device)
                     own.append(seconds), memory.append(peak)
-                    for tile in map(int, options.tiles.split(",")):
-                        output, _, peak = run(child("sample", size, tile), threads)
-                        peers.setdefault(tile, []).append(json.loads(output)["seconds"])
-                        of_peer.append(peak)
-                tile, times = min(peers.items(), key=lambda peer: statistics.median(peer[1]))
-                own, peer = statistics.median(own), statistics.median(times)
-                sampling.append(
-                    f"| {size} | {threads} | {own:.2f} | {peer:.2f} ({tile}) | {peer / own:.2f} | {max(memory):.0f} | {max(of_peer):.0f} |"
-                )
+                    for peer in peers:
+                        for tile in map(int, options.tiles.split(",")):
+                            of_peers[peer].setdefault(tile, []).append(asked(peer, "sample", size, [tile], threads))
+                seconds, cells, peaks = median_of(own), [], [max(memory)]
+                for peer in peers:
+                    of_tiles = {tile: median_of([time for time, _ in found]) for tile, found in of_peers[peer].items()}
+                    tile = min(of_tiles, key=of_tiles.get)
+                    cells.append(f"{of_tiles[tile]:.2f} ({tile}) | {of_tiles[tile] / seconds:.2f}")
+                    peaks.append(max(peak for _, peak in of_peers[peer][tile]))
+                cells = [f"{seconds:.2f}", *cells, *(f"{peak:.0f}" for peak in peaks)]
+                sampling.append(f"| {size} | {threads} | " + " | ".join(cells) + " |")
                 print(sampling[-1], file=sys.stderr)
     if options.only != "sampling":
         print("\n".join(training))
