@@ -200,12 +200,12 @@ fn loss_and_gradients<M: Module, O: Objective<M>>(
 
 /// Loss and gradient norm, in one transfer from the device.
 fn read_back(loss: Tensor<1>, squared_norm: SquaredNorm) -> (f64, f64) {
-    let (values, on_host) = match squared_norm {
-        SquaredNorm::Device(norm) => (Tensor::cat(vec![loss, norm], 0), None),
-        SquaredNorm::Host(norm) => (loss, Some(norm)),
+    let both = match squared_norm.device {
+        Some(norm) => Tensor::cat(vec![loss, norm], 0),
+        None => loss,
     };
-    let values: Vec<f64> = values.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
-    (values[0], on_host.unwrap_or_else(|| values[1]).sqrt())
+    let values: Vec<f64> = both.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+    (values[0], (squared_norm.host + values.get(1).copied().unwrap_or(0.0)).sqrt())
 }
 
 fn check_finite(step: u64, loss: f64, norm: f64, last_finite: Option<f64>) -> Result<(), TrainingError> {

@@ -6,39 +6,35 @@ use burn::tensor::Tensor;
 
 use crate::one_pass::{is_on_host, sum_of_squares};
 
-/// `|g|²` over all parameters of a model.
-pub enum SquaredNorm {
-    /// On the CPU.
-    Host(f64),
-    /// On the device of the gradients, a tensor of one element.
-    Device(Tensor<1>),
+/// `|g|²` over all parameters of a model, in two parts that belong together.
+pub struct SquaredNorm {
+    /// What was summed on the CPU.
+    pub host: f64,
+    /// What lies on another device, a tensor of one element.
+    pub device: Option<Tensor<1>>,
 }
 
 /// `|g|²` over all parameters of `model`; 0 where no parameter has a gradient.
 pub fn squared_norm<M: Module>(model: &M, gradients: &GradientsParams) -> SquaredNorm {
-    let mut sum = Sum { gradients, host: 0.0, device: None };
+    let mut sum = Sum { gradients, norm: SquaredNorm { host: 0.0, device: None } };
     model.visit(&mut sum);
-    match sum.device {
-        Some(device) => SquaredNorm::Device(device + sum.host),
-        None => SquaredNorm::Host(sum.host),
-    }
+    sum.norm
 }
 
 struct Sum<'a> {
     gradients: &'a GradientsParams,
-    host: f64,
-    device: Option<Tensor<1>>,
+    norm: SquaredNorm,
 }
 
 impl ModuleVisitor for Sum<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let Some(gradient) = self.gradients.get::<D>(param.id) else { return };
         if is_on_host(&gradient) {
-            self.host += sum_of_squares(gradient);
+            self.norm.host += sum_of_squares(gradient);
             return;
         }
         let square = gradient.square().sum();
-        self.device = Some(match self.device.take() {
+        self.norm.device = Some(match self.norm.device.take() {
             Some(sum) => sum + square,
             None => square,
         });
