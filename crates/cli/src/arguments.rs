@@ -207,6 +207,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_time: Option<Duration>,
     /// Stop and keep a checkpoint after this many further steps; exit code 75, or 0 where that is the end.
+    ///
+    /// A GPU reads the losses of several steps together, and stops at the first of these readings from there on.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_steps: Option<u64>,
     /// The seed of every draw [default: the config's].
@@ -229,6 +231,8 @@ pub struct ResumeArguments {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_time: Option<Duration>,
     /// Stop and keep a checkpoint after this many further steps; exit code 75, or 0 where that is the end.
+    ///
+    /// A GPU reads the losses of several steps together, and stops at the first of these readings from there on.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_steps: Option<u64>,
     #[command(flatten)]

@@ -43,6 +43,7 @@ fn twenty_steps(bencher: Bencher, (dim, width, depth, batch): (usize, usize, usi
     let architecture = NetworkConfig::ResidualMlp { width, depth, activation: Activation::Silu, embedding: 64 };
     let network = ScoreNetwork::new(&architecture, Preconditioning::Edm, dim, 1.0, 0, &device).expect("sizes in range");
     let config = FitConfig {
+        read_every: 1,
         steps: STEPS,
         micro_batch: None,
         optimizer: OptimizerConfig::default(),

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::ema::EmaConfig;
 use crate::error::TrainingError;
-use crate::gradients::{SquaredNorm, clip_factor, squared_norm};
+use crate::gradients::{Scale, SquaredNorm, clip_factor, clip_factor_on_device, squared_norm};
 use crate::learning_rate::LearningRate;
 use crate::optimizer::OptimizerConfig;
 use crate::state::TrainingState;
@@ -31,6 +31,10 @@ pub struct FitConfig {
     pub clip_norm: Option<f64>,
     /// Moving averages of the parameters.
     pub ema: Vec<EmaConfig>,
+    /// After how many steps losses and norms are read back from the device, at most; 1 where it is the CPU.
+    ///
+    /// Whoever observes is told of the last of the steps that are read together.
+    pub read_every: u64,
 }
 
 impl FitConfig {
@@ -43,6 +47,7 @@ impl FitConfig {
             learning_rate: LearningRate::Constant { rate, warmup: 0 },
             clip_norm: None,
             ema: Vec::new(),
+            read_every: 1,
         }
     }
 }
@@ -85,7 +90,14 @@ pub enum Flow {
 /// The number of batches that are made ahead of the step that uses them.
 const AHEAD: usize = 2;
 
-/// Minimises `objective` from where `state` stands to `config.steps`, and calls `observe` after every update.
+/// Minimises `objective` from where `state` stands to `config.steps`, and calls `observe` after every update that is read back.
+///
+/// # Design
+///
+/// A device that computes beside the host waits for it where a loss is read, so several updates are sent before their losses
+/// are read together. What belongs to a loss that is not finite must not be kept: the updates are then taken back and made one
+/// by one, up to the one that fails. Results do not depend on how many are sent at once, but for the rounding of the factor that
+/// clips.
 ///
 /// Batches are made ahead on a thread of their own where `prefetch` is set; results do not depend on it.
 ///
@@ -100,11 +112,10 @@ pub fn fit<M: Module, O: Objective<M>>(
     prefetch: bool,
     mut observe: impl FnMut(&mut TrainingState<M>, StepReport) -> Result<Flow, TrainingError>,
 ) -> Result<(), TrainingError> {
-    let steps = state.progress.step..config.steps;
-    with_batches(objective, steps.clone(), prefetch, |next_batch| {
-        for step in steps {
-            let batch = next_batch(step);
-            let report = on_a_worker(device, || update(objective, config, state, &batch, step, device))?;
+    let start = state.progress.step;
+    with_batches(objective, start..config.steps, prefetch, |next_batch| {
+        while state.progress.step < config.steps {
+            let report = on_a_worker(device, || several(objective, config, state, next_batch, device))?;
 
             if observe(state, report)? == Flow::Stop {
                 break;
@@ -112,6 +123,42 @@ pub fn fit<M: Module, O: Objective<M>>(
         }
         Ok(())
     })
+}
+
+/// The updates up to the next multiple of `config.read_every`, or an error and the state before the one that failed.
+fn several<M: Module, O: Objective<M>>(
+    objective: &O,
+    config: &FitConfig,
+    state: &mut TrainingState<M>,
+    next_batch: &mut NextBatch<O::Batch>,
+    device: &Device,
+) -> Result<StepReport, TrainingError> {
+    let start = state.progress.step;
+    let end = (start + 1).next_multiple_of(config.read_every).min(config.steps);
+    if end == start + 1 {
+        return update(objective, config, state, &next_batch(start), device);
+    }
+    let before = state.clone();
+    let sent: Vec<Tensor<1>> =
+        (start..end).map(|step| send(objective, config, state, &next_batch(step), step, device)).collect();
+    let read = numbers(Tensor::cat(sent, 0));
+    let reports = read.as_chunks().0.iter().zip(start..end).map(|(&[loss, squared_norm], step)| StepReport {
+        loss,
+        gradient_norm: squared_norm.sqrt(),
+        learning_rate: config.learning_rate.at(step, config.steps),
+    });
+    let reports: Vec<StepReport> = reports.collect();
+    if reports.iter().all(|report| check_finite(0, report, None).is_ok()) {
+        reports.iter().for_each(|report| state.progress.count(report));
+        return Ok(reports[reports.len() - 1]);
+    }
+    *state = before;
+    let mut again = objective.batches();
+    let mut last = reports[0];
+    for step in start..end {
+        last = update(objective, config, state, &again(step), device)?;
+    }
+    Ok(last)
 }
 
 /// Does the work of one step within the thread pool where the device is the CPU: its many small parallel loops then
@@ -126,34 +173,61 @@ fn update<M: Module, O: Objective<M>>(
     config: &FitConfig,
     state: &mut TrainingState<M>,
     batch: &O::Batch,
-    step: u64,
     device: &Device,
 ) -> Result<StepReport, TrainingError> {
+    let step = state.progress.step;
     let (loss, gradients) = loss_and_gradients(objective, config, &state.model, batch, device);
     let (loss, gradient_norm) = read_back(loss, squared_norm(&state.model, &gradients));
-    check_finite(step, loss, gradient_norm, state.progress.last_loss)?;
+    let report = StepReport { loss, gradient_norm, learning_rate: config.learning_rate.at(step, config.steps) };
+    check_finite(step, &report, state.progress.last_loss)?;
 
-    let learning_rate = config.learning_rate.at(step, config.steps);
-    let scale = clip_factor(gradient_norm, config.clip_norm);
+    apply(state, gradients, report.learning_rate, Scale::Number(clip_factor(gradient_norm, config.clip_norm)), step);
+    state.progress.count(&report);
+    Ok(report)
+}
+
+/// One update of which nothing is read back: its loss and the square of its gradient norm, a tensor of two elements on the device.
+fn send<M: Module, O: Objective<M>>(
+    objective: &O,
+    config: &FitConfig,
+    state: &mut TrainingState<M>,
+    batch: &O::Batch,
+    step: u64,
+    device: &Device,
+) -> Tensor<1> {
+    let (loss, gradients) = loss_and_gradients(objective, config, &state.model, batch, device);
+    let norm = squared_norm(&state.model, &gradients).on_the_device_of(&loss);
+    let scale = match config.clip_norm {
+        Some(limit) => Scale::Tensor(clip_factor_on_device(norm.clone(), limit)),
+        None => Scale::Number(1.0),
+    };
+    apply(state, gradients, config.learning_rate.at(step, config.steps), scale, step);
+    Tensor::cat(vec![loss, norm], 0)
+}
+
+/// Moves the model and its averages.
+fn apply<M: Module>(
+    state: &mut TrainingState<M>,
+    gradients: GradientsParams,
+    learning_rate: f64,
+    scale: Scale,
+    step: u64,
+) {
     state.model = state.optimizer.step(learning_rate, state.model.clone(), gradients, scale);
     for ema in &mut state.emas {
         ema.update(&state.model, step + 1);
     }
-
-    state.progress.step = step + 1;
-    state.progress.last_loss = Some(loss);
-    state.progress.loss_sum += loss;
-    state.progress.gradient_norm_sum += gradient_norm;
-    state.progress.summed += 1;
-    Ok(StepReport { loss, gradient_norm, learning_rate })
 }
+
+/// The batch of a step.
+type NextBatch<'a, B> = dyn FnMut(u64) -> B + Send + 'a;
 
 /// Gives `body` a source of batches: a thread that works ahead, or the calling thread itself.
 fn with_batches<M: Module, O: Objective<M>, R>(
     objective: &O,
     steps: Range<u64>,
     prefetch: bool,
-    body: impl FnOnce(&mut dyn FnMut(u64) -> O::Batch) -> R,
+    body: impl FnOnce(&mut NextBatch<O::Batch>) -> R,
 ) -> R {
     let mut make = objective.batches();
     if !prefetch {
@@ -200,16 +274,19 @@ fn loss_and_gradients<M: Module, O: Objective<M>>(
 
 /// Loss and gradient norm, in one transfer from the device.
 fn read_back(loss: Tensor<1>, squared_norm: SquaredNorm) -> (f64, f64) {
-    let both = match squared_norm.device {
+    let values = numbers(match squared_norm.device {
         Some(norm) => Tensor::cat(vec![loss, norm], 0),
         None => loss,
-    };
-    let values: Vec<f64> = both.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion");
+    });
     (values[0], (squared_norm.host + values.get(1).copied().unwrap_or(0.0)).sqrt())
 }
 
-fn check_finite(step: u64, loss: f64, norm: f64, last_finite: Option<f64>) -> Result<(), TrainingError> {
-    for (what, value) in [("loss", loss), ("gradient norm", norm)] {
+fn numbers(tensor: Tensor<1>) -> Vec<f64> {
+    tensor.into_data().convert::<f64>().try_to_vec().expect("f64 after conversion")
+}
+
+fn check_finite(step: u64, report: &StepReport, last_finite: Option<f64>) -> Result<(), TrainingError> {
+    for (what, value) in [("loss", report.loss), ("gradient norm", report.gradient_norm)] {
         if !value.is_finite() {
             return Err(TrainingError::Diverged { what, value, step, last_finite });
         }

@@ -11,6 +11,7 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gradients::Scale;
 use crate::one_pass::{AdamStep, is_on_host};
 use crate::parameters::{Parameters, Replace, combine};
 
@@ -119,7 +120,13 @@ impl Optimizer {
     }
 
     /// One update: every parameter moves against `scale` times its gradient.
-    pub fn step<M: Module>(&mut self, learning_rate: f64, model: M, gradients: GradientsParams, scale: f64) -> M {
+    pub(crate) fn step<M: Module>(
+        &mut self,
+        learning_rate: f64,
+        model: M,
+        gradients: GradientsParams,
+        scale: Scale,
+    ) -> M {
         let mut update = Update {
             config: self.config,
             rule: &self.rule,
@@ -149,7 +156,7 @@ struct Update<'a> {
     config: OptimizerConfig,
     rule: &'a AdamW,
     learning_rate: f64,
-    scale: f64,
+    scale: Scale,
     gradients: GradientsParams,
     old: std::vec::IntoIter<DynState>,
     new: Vec<DynState>,
@@ -165,8 +172,7 @@ impl ModuleMapper for Update<'_> {
         let (tensor, state) = if is_on_host(&tensor) {
             self.on_host(tensor, gradient, state)
         } else {
-            let gradient = if self.scale == 1.0 { gradient } else { gradient * self.scale };
-            let (tensor, state) = self.rule.step(self.learning_rate, tensor, gradient, state);
+            let (tensor, state) = self.rule.step(self.learning_rate, tensor, self.scale.times(gradient), state);
             (tensor, state.expect("the rule keeps moments"))
         };
         self.new.push(DynState::create(state, D));
@@ -192,7 +198,8 @@ impl Update<'_> {
         };
         let [beta_1, beta_2, epsilon, weight_decay] = self.config.numbers();
         let time = updates + 1;
-        let step = AdamStep::new([beta_1, beta_2], epsilon, weight_decay, self.learning_rate, self.scale, time as u64);
+        let scale = self.scale.number();
+        let step = AdamStep::new([beta_1, beta_2], epsilon, weight_decay, self.learning_rate, scale, time as u64);
         let (tensor, [moment_1, moment_2]) = step.apply(tensor, gradient, moments);
         (tensor, AdamWState::new(AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2: None }))
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ema::Ema;
 use crate::error::TrainingError;
-use crate::fit::FitConfig;
+use crate::fit::{FitConfig, StepReport};
 use crate::method::Files;
 use crate::optimizer::Optimizer;
 
@@ -41,6 +41,15 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Counts one more update.
+    pub(crate) fn count(&mut self, report: &StepReport) {
+        self.step += 1;
+        self.last_loss = Some(report.loss);
+        self.loss_sum += report.loss;
+        self.gradient_norm_sum += report.gradient_norm;
+        self.summed += 1;
+    }
+
     /// The mean loss and gradient norm since they were last asked for; the sums begin anew.
     pub fn take_means(&mut self) -> (f64, f64) {
         let n = self.summed as f64;

@@ -37,6 +37,7 @@ fn config(steps: u64) -> FitConfig {
         learning_rate: LearningRate::Cosine { peak: 1e-2, warmup: 100, last: 0.0 },
         clip_norm: None,
         ema: vec![EmaConfig::Power(0.15)],
+        read_every: 1,
     }
 }
 
@@ -181,4 +182,61 @@ fn a_loss_that_is_no_number_stops_before_the_update() {
     let TrainingError::Diverged { step, last_finite, .. } = error else { panic!("{error}") };
     assert_eq!(step, state.progress.step);
     assert!(last_finite.is_some_and(f64::is_finite));
+
+    // Losses that are read together stop at the same step, with the same state.
+    let config = FitConfig { read_every: 20, ..config };
+    let mut later = TrainingState::new(&config, network(Preconditioning::Edm, &device));
+    let error = fit(&objective(loss), &config, &mut later, &device, true, |_, _| Ok(Flow::Continue)).unwrap_err();
+    assert!(matches!(error, TrainingError::Diverged { step: at, .. } if at == step), "{error}");
+    assert!(state.to_files() == later.to_files(), "the files differ");
+}
+
+#[test]
+fn losses_that_are_read_together_change_no_bit_of_the_model() {
+    let loss = LossConfig::AllScales { weighting: Weighting::Edm, antithetic: true };
+    let device = Device::flex().autodiff();
+    let told = |config: &FitConfig, device: &Device| {
+        let (mut told, mut steps) = (Vec::new(), Vec::new());
+        let mut state = TrainingState::new(config, network(Preconditioning::Edm, device));
+        fit(&objective(loss), config, &mut state, device, true, |state, report| {
+            steps.push(state.progress.step);
+            told.push(report);
+            Ok(Flow::Continue)
+        })
+        .unwrap();
+        let mut files = state.to_files();
+        files.remove("state.json");
+        (files, told, steps)
+    };
+    let each = told(&config(23), &device);
+    let together = told(&FitConfig { read_every: 10, ..config(23) }, &device);
+    assert_eq!(together.2, [10, 20, 23]);
+    for (together, step) in together.1.iter().zip([9, 19, 22]) {
+        let each = each.1[step];
+        assert_eq!((together.loss, together.learning_rate), (each.loss, each.learning_rate));
+        // The device adds squares up in its own precision.
+        let defect = together.gradient_norm / each.gradient_norm - 1.0;
+        assert!(defect.abs() < 1e-6, "{defect:e}");
+    }
+    assert!(each.0 == together.0, "the files differ");
+}
+
+#[test]
+fn a_gradient_is_clipped_where_it_lies() {
+    let loss = LossConfig::AllScales { weighting: Weighting::Edm, antithetic: true };
+    let device = Device::flex().autodiff();
+    let losses = |clip_norm, read_every| {
+        let config = FitConfig { clip_norm, read_every, ..config(12) };
+        let mut state = TrainingState::new(&config, network(Preconditioning::Edm, &device));
+        let mut last = None;
+        fit(&objective(loss), &config, &mut state, &device, false, |_, report| {
+            last = Some(report.loss);
+            Ok(Flow::Continue)
+        })
+        .unwrap();
+        last.unwrap()
+    };
+    let (each, together, free) = (losses(Some(0.1), 1), losses(Some(0.1), 12), losses(None, 1));
+    assert!((each - together).abs() < 1e-6 * each, "{each} {together}");
+    assert!((each - free).abs() > 1e-5 * each, "clipping did nothing: {each} {free}");
 }

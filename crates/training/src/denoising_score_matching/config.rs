@@ -52,6 +52,7 @@ impl TrainingConfig {
             learning_rate: self.learning_rate,
             clip_norm: self.clip_norm,
             ema: self.ema.clone(),
+            read_every: 1,
         }
     }
 }

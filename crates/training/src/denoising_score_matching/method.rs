@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::{DenoisingScoreMatching, NoisedBatch, TrainingConfig};
 use crate::error::TrainingError;
-use crate::fit::fit;
+use crate::fit::{FitConfig, fit};
 use crate::method::{Files, Method, Observe, Scalars, starting_point};
 use crate::state::{TrainingState, averaged_model};
 
@@ -26,6 +26,8 @@ pub struct ScoreMatching {
     pub device: Device,
     /// Whether batches are made ahead on a thread of their own.
     pub prefetch: bool,
+    /// After how many steps losses are read back from the device, at most.
+    pub read_every: u64,
 }
 
 impl Method for ScoreMatching {
@@ -58,7 +60,8 @@ impl Method for ScoreMatching {
 
     fn train(&self, state: &mut Self::State, observe: &mut Observe<Self::State>) -> Result<(), TrainingError> {
         let device = self.device.clone().autodiff();
-        fit(&self.objective, &self.training.fit(), state, &device, self.prefetch, |state, report| {
+        let config = FitConfig { read_every: self.read_every, ..self.training.fit() };
+        fit(&self.objective, &config, state, &device, self.prefetch, |state, report| {
             observe(state, &[("loss", report.loss)])
         })
     }

@@ -15,6 +15,7 @@ use self::config::DenoisingScoreMatchingConfig;
 use crate::arguments::Sampling;
 use crate::config::Config;
 use crate::config::mistakes::Mistakes;
+use crate::device::DeviceName;
 use crate::error::Error;
 use crate::methods::localized::{LOCALIZATION, Localization};
 use crate::methods::sampling::{SamplingDefaults, sampling_plan};
@@ -30,6 +31,9 @@ pub const NAME: &str = "denoising_score_matching";
 
 /// The least number of noised points in the held-out loss.
 const HELD_OUT_COUNT: usize = 4_096;
+
+/// Steps after which losses are read back from a GPU, at most: a signal is answered no sooner, and as many batches lie there.
+const MOST_READ_TOGETHER: u64 = 100;
 
 /// Steps of the ODE of the log-density in an evaluation, where the config does not say.
 const DENSITY_STEPS: usize = 32;
@@ -67,8 +71,25 @@ impl DenoisingScoreMatchingConfig {
             plan: plan(run, &Flags { opened_for, ..Flags::default() })?,
             device: run.device.clone(),
             prefetch: rayon::current_num_threads() > 1,
+            read_every: read_every(config),
         })
     }
+}
+
+/// After how many steps of a device beside the host somebody looks; on the host, every step is looked at.
+fn read_every(config: &Config) -> u64 {
+    if matches!(config.device, DeviceName::Cpu | DeviceName::Ndarray) {
+        return 1;
+    }
+    let watch = config.evaluation.watch.as_ref().and_then(|watch| watch.every);
+    let looks = [config.output.log_every, config.output.checkpoint_every].into_iter().chain(watch);
+    let together = looks.reduce(gcd).expect("metrics are logged");
+    (1..=MOST_READ_TOGETHER.min(together)).rev().find(|every| together.is_multiple_of(*every)).unwrap_or(1)
+}
+
+/// The greatest common divisor.
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 impl Wiring for DenoisingScoreMatchingConfig {
