@@ -104,3 +104,11 @@ impl Real for f64 {
         elementary::normal_distribution(self)
     }
 }
+
+/// The first so many numbers of a list that grows where it is short.
+pub fn room<T: Real>(list: &mut Vec<T>, count: usize) -> &mut [T] {
+    if list.len() < count {
+        list.resize(count, T::of(0.0));
+    }
+    &mut list[..count]
+}

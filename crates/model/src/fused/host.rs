@@ -112,14 +112,6 @@ impl<T: Reused> DerefMut for Kept<T> {
     }
 }
 
-/// The first so many numbers of a list that grows where it is short.
-pub fn room<T: Real>(list: &mut Vec<T>, count: usize) -> &mut [T] {
-    if list.len() < count {
-        list.resize(count, T::of(0.0));
-    }
-    &mut list[..count]
-}
-
 /// The same tensor, one row after the other.
 pub fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if tensor.layout().contiguous_offsets().is_some() { tensor } else { tensor.to_contiguous() }

@@ -20,12 +20,11 @@ use faer::{Accum, MatRef};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-use super::host::{
-    Kept, Reused, TILE, contiguous, dims, matrix, numbers, owned, pulls, room, rows_of_tile, tensor, tiles,
-};
+use super::host::{Kept, Reused, TILE, contiguous, dims, matrix, numbers, owned, pulls, rows_of_tile, tensor, tiles};
 use super::nonlinearity::{Nonlinearity, WithNonlinearity};
 use super::product::{Sharing, product};
 use crate::activation::Activation;
+use crate::real::room;
 
 /// h, e, U, G, S, V.
 type Operands<X> = [X; 6];

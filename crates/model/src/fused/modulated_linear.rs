@@ -18,8 +18,9 @@ use burn::backend::{Autodiff, Flex};
 use faer::{Accum, MatRef};
 use rayon::prelude::*;
 
-use super::host::{Kept, Reused, TILE, contiguous, dims, matrix, numbers, pulls, room, rows_of_tile, tensor, tiles};
+use super::host::{Kept, Reused, TILE, contiguous, dims, matrix, numbers, pulls, rows_of_tile, tensor, tiles};
 use super::product::{Sharing, product};
+use crate::real::room;
 
 /// h, e, G, W, S.
 type Operands<X> = [X; 5];

@@ -17,7 +17,7 @@ use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::{InputConvexNetwork, Layer};
-use crate::real::Real;
+use crate::real::{Real, room};
 
 /// Points of a tile.
 const TILE: usize = 64;
@@ -69,14 +69,6 @@ pub struct Scratch<T> {
     hessians: Vec<T>,
     /// `[d, n]`.
     of_points: Vec<T>,
-}
-
-/// The first so many numbers of a list that grows where it is short.
-fn room<T: Real>(list: &mut Vec<T>, count: usize) -> &mut [T] {
-    if list.len() < count {
-        list.resize(count, T::of(0.0));
-    }
-    &mut list[..count]
 }
 
 /// One layer.
