@@ -12,6 +12,7 @@ mod mistakes;
 mod mixture;
 mod monge_ampere;
 mod outputs;
+mod report;
 mod reproducibility;
 mod resume;
 mod train;

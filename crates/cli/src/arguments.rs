@@ -81,6 +81,8 @@ pub enum Verb {
     Localize(LocalizeArguments),
     /// Diffuse, then denoise: the forward chain from a target or any start, and back with its scores, beside the bounds.
     Chain(ChainArguments),
+    /// Write one HTML page that explains runs to somebody who was not there.
+    Report(ReportArguments),
     /// Say whether `run` would accept a config; writes nothing.
     Check(CheckArguments),
     /// Print the JSON schema of configs.
@@ -337,6 +339,20 @@ pub struct Judging {
     /// The k of k nearest neighbours [default: 5].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     pub k: Option<u16>,
+}
+
+/// `train report`.
+#[derive(Debug, Args)]
+pub struct ReportArguments {
+    /// The directories of the runs; several are laid over each other.
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The page to write, a file that opens from disk without a network. An existing file is replaced.
+    #[arg(long, value_name = "FILE.html")]
+    pub out: PathBuf,
+    /// Where the data of the runs are now, if they have moved.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
 }
 
 /// `train metrics`.

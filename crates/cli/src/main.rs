@@ -11,6 +11,7 @@ mod methods;
 mod output_file;
 mod points;
 mod progress;
+mod report;
 mod run;
 mod selection;
 mod stdout;

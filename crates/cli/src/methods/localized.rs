@@ -71,6 +71,11 @@ impl Localization<'_> {
         self.record().map(drop)
     }
 
+    /// The curve, where it is kept and sound.
+    pub fn kept_curve(&self) -> Option<SamplingCurve> {
+        self.read().map(|record| record.curve)
+    }
+
     /// The levels of a localized grid for a sampler.
     ///
     /// # Errors

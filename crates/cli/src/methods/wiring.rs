@@ -110,6 +110,16 @@ pub trait Wiring {
     /// The scalars of metrics.jsonl that make the figure of the training.
     fn progress_plot(&self) -> ProgressPlot;
 
+    /// Where in the noise it learns and samples; none without a score network.
+    ///
+    /// # Errors
+    ///
+    /// What comes from data that are neither kept nor there.
+    fn noise(&self, run: &RunView) -> Result<Option<Noise>, Error> {
+        let _ = run;
+        Ok(None)
+    }
+
     /// Whether its laws are those of a score network: a method without one does not take the sections of a config that speak of it,
     /// and an evaluation has no denoising loss.
     fn has_score_network(&self) -> bool {
@@ -130,6 +140,15 @@ pub trait Wiring {
     fn takes_samplers(&self) -> bool {
         self.has_score_network()
     }
+}
+
+/// Noise levels in standardised coordinates.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Noise {
+    /// The density of log σ of a point in training: pairs of σ and density.
+    pub training: Vec<(f64, f64)>,
+    /// The levels of the sampling grid above 0, falling.
+    pub grid: Vec<f64>,
 }
 
 /// The length of a training.

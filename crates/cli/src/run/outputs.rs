@@ -27,17 +27,17 @@ use crate::run::problem::{DataRecord, Problem, Reference};
 use crate::selection::Selection;
 
 /// Samples of the best checkpoint, as many as `evaluation.count`.
-const SAMPLES: &str = "samples.npy";
+pub const SAMPLES: &str = "samples.npy";
 /// Images of samples, or points beside those of the target.
-const PICTURE: &str = "figures/samples.png";
+pub const PICTURE: &str = "figures/samples.png";
 /// Training and held-out loss against the step.
 const LOSS: &str = "figures/loss.png";
 /// The map of the plane as a deformed grid and as arrows.
-const MAP: &str = "figures/map.png";
+pub const MAP: &str = "figures/map.png";
 /// The density of a map of the plane beside that of the target.
-const DENSITY: &str = "figures/density.png";
+pub const DENSITY: &str = "figures/density.png";
 /// Divergences and both sides of the variational inequality against the stage.
-const CONVERGENCE: &str = "figures/convergence.png";
+pub const CONVERGENCE: &str = "figures/convergence.png";
 /// The denoising loss against the noise level.
 const DENOISING_LOSS: &str = "figures/denoising_loss.png";
 
@@ -45,12 +45,12 @@ const DENOISING_LOSS: &str = "figures/denoising_loss.png";
 const ALL: [&str; 8] = [SAMPLES, EVALUATION, PICTURE, LOSS, MAP, DENSITY, CONVERGENCE, DENOISING_LOSS];
 
 /// How the pictures of samples at checkpoints begin.
-const PROGRESS: &str = "figures/samples-";
+pub const PROGRESS: &str = "figures/samples-";
 
 /// Images in a picture.
 const MOST_IMAGES: u64 = 100;
 /// Points in a picture.
-const MOST_POINTS: u64 = 2000;
+pub const MOST_POINTS: u64 = 2000;
 
 /// Removes the outputs of an earlier end of the run, which further training makes untrue.
 ///
@@ -199,7 +199,7 @@ pub fn write_picture(samples: &Points, data: &DataRecord, path: &Path) -> Result
 }
 
 /// Images of the first samples, or the first samples beside points of the target.
-fn picture(samples: &Points, data: &DataRecord, target: Option<&Points>) -> Result<Option<Vec<u8>>, FigureError> {
+pub fn picture(samples: &Points, data: &DataRecord, target: Option<&Points>) -> Result<Option<Vec<u8>>, FigureError> {
     let first = |n: u64| samples.slice(ndarray::s![..samples.nrows().min(n as usize), ..]).to_owned();
     match data.image_shape {
         Some(shape) => image_grid(shape, &first(MOST_IMAGES), data).map(Some),
@@ -221,7 +221,7 @@ fn image_grid(shape: [usize; 2], images: &Points, data: &DataRecord) -> Result<V
 }
 
 /// Points of the target for a picture, where it has any.
-fn target_points(problem: &Problem, seed: u64) -> Option<Points> {
+pub fn target_points(problem: &Problem, seed: u64) -> Option<Points> {
     match &problem.reference {
         Reference::Data { train, .. } => {
             Some(train.slice(ndarray::s![..train.nrows().min(MOST_POINTS as usize), ..]).to_owned())

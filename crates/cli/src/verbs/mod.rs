@@ -8,6 +8,7 @@ mod evaluate;
 mod init;
 mod localize;
 mod metrics;
+mod report;
 mod resume;
 mod run;
 mod sample;
@@ -47,6 +48,7 @@ pub fn execute(verb: Verb, context: &Context) -> Result<Exit, Error> {
         Verb::Density(arguments) => density::density(&arguments, context),
         Verb::Transport(arguments) => transport::transport(&arguments, context),
         Verb::Localize(arguments) => localize::localize(&arguments, context),
+        Verb::Report(arguments) => report::report(&arguments, context),
         Verb::Chain(arguments) => chain::chain(&arguments, context),
         Verb::Check(arguments) => check::check(&arguments, context),
         Verb::Schema => schema::schema(),

@@ -129,17 +129,19 @@ pub(super) fn cut(run: &Path, last: Option<u64>) -> Result<usize, RunDirectoryEr
     Ok(damaged)
 }
 
-/// Every whole line of the log; lines that are no JSON objects are passed over.
-pub(super) fn read(run: &Path) -> Result<Vec<Map<String, Value>>, RunDirectoryError> {
+/// Every whole line of the log, and how many are no JSON objects, which are passed over.
+pub(super) fn read(run: &Path) -> Result<(Vec<Map<String, Value>>, usize), RunDirectoryError> {
     let path = run.join(FILE);
-    let mut lines = Vec::new();
+    let (mut lines, mut damaged) = (Vec::new(), 0);
     match File::open(&path).and_then(|file| {
-        for_each_line(&mut BufReader::new(file), |line| {
-            lines.extend(serde_json::from_slice::<Map<String, Value>>(line).ok());
+        for_each_line(&mut BufReader::new(file), |line| match serde_json::from_slice(line) {
+            Ok(object) => lines.push(object),
+            // A line in the making is none yet.
+            Err(_) => damaged += usize::from(line.ends_with(b"\n")),
         })
     }) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RunDirectoryError::read(path, error)),
-        _ => Ok(lines),
+        _ => Ok((lines, damaged)),
     }
 }
 

@@ -254,6 +254,14 @@ impl RunDirectory {
     /// # Errors
     /// Where the file is there and cannot be read.
     pub fn metrics(&self) -> Result<Vec<Map<String, Value>>, RunDirectoryError> {
+        Ok(metrics_log::read(&self.path)?.0)
+    }
+
+    /// The same, and the number of lines between them that are damaged.
+    ///
+    /// # Errors
+    /// Where the file is there and cannot be read.
+    pub fn metrics_and_damage(&self) -> Result<(Vec<Map<String, Value>>, usize), RunDirectoryError> {
         metrics_log::read(&self.path)
     }
 

@@ -662,7 +662,7 @@ proptest::proptest! {
         proptest::prop_assert!(once.is_empty() || once.ends_with(b"\n"));
         let steps = |bytes: &[u8]| {
             fs::write(&log, bytes).unwrap();
-            let lines = metrics_log::read(folder.path()).unwrap();
+            let lines = metrics_log::read(folder.path()).unwrap().0;
             lines.iter().filter_map(|line| line.get("step")?.as_u64()).filter(|&step| step <= last).count()
         };
         proptest::prop_assert!(steps(&once) >= steps(bytes.as_bytes()).saturating_sub(usize::from(!bytes.ends_with('\n'))));

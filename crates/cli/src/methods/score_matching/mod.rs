@@ -19,7 +19,7 @@ use crate::device::DeviceName;
 use crate::error::Error;
 use crate::methods::localized::{LOCALIZATION, Localization};
 use crate::methods::sampling::{SamplingDefaults, sampling_plan};
-use crate::methods::wiring::{Flags, Length, OpenedFor, ProgressPlot, Start, Wiring};
+use crate::methods::wiring::{Flags, Length, Noise, OpenedFor, ProgressPlot, Start, Wiring};
 use crate::run::outputs::has_picture;
 use crate::run::problem::DataRecord;
 use crate::run::record::RunRecord;
@@ -31,6 +31,9 @@ pub const NAME: &str = "denoising_score_matching";
 
 /// The least number of noised points in the held-out loss.
 const HELD_OUT_COUNT: usize = 4_096;
+
+/// Quantiles of the noise levels of training, from which their density is drawn.
+const NOISE_QUANTILES: usize = 100;
 
 /// Steps after which losses are read back from a GPU, at most: a signal is answered no sooner, and as many batches lie there.
 const MOST_READ_TOGETHER: u64 = 100;
@@ -180,6 +183,19 @@ impl Wiring for DenoisingScoreMatchingConfig {
             log_y: true,
             lines: &[("training", "surrogate_loss"), ("held out, averaged weights", "held_out_surrogate_loss")],
         }
+    }
+
+    fn noise(&self, run: &RunView) -> Result<Option<Noise>, Error> {
+        let levels = Localization(*run).noise_levels(&self.noise_levels)?;
+        // A secant between neighbouring quantiles, the outermost of which are left out.
+        let at = |k: usize| levels.quantile(k as f64 / NOISE_QUANTILES as f64).ln();
+        let training = (1..NOISE_QUANTILES - 1).filter_map(|k| {
+            let (low, high) = (at(k), at(k + 1));
+            let density = 1.0 / (NOISE_QUANTILES as f64 * (high - low));
+            density.is_finite().then(|| (((low + high) / 2.0).exp(), density))
+        });
+        let grid = plan(run, &Flags { opened_for: OpenedFor::Samples, ..Flags::default() })?.sampling.levels;
+        Ok(Some(Noise { training: training.collect(), grid: grid.into_iter().filter(|sigma| *sigma > 0.0).collect() }))
     }
 
     fn has_score_network(&self) -> bool {
