@@ -15,5 +15,6 @@ mod outputs;
 mod report;
 mod reproducibility;
 mod resume;
+mod sweep;
 mod train;
 mod watch;

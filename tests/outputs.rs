@@ -53,6 +53,33 @@ fn samples_come_as_npy_csv_and_png() {
 }
 
 #[test]
+fn parts_joined_are_the_whole_bit_for_bit() {
+    let place = Workplace::new();
+    for config in ["score_matching_two_moons.json", "monge_ampere_two_moons.json", "mixture_two_moons.json"] {
+        let run = place.run(config);
+        place.smoke(config, config, &["-q"]).succeeds();
+        let draw = |name: &str, more: &[&str]| -> Vec<f64> {
+            let out = place.path(name);
+            let arguments = ["sample", text(&run), "--count", "1301", "--out", text(&out), "-q"];
+            place.train(&[&arguments, more].concat()).succeeds();
+            let csv = std::fs::read_to_string(out).unwrap();
+            csv.lines().flat_map(|line| line.split(',')).map(|x| x.parse().unwrap()).collect()
+        };
+        let whole = draw("whole.csv", &[]);
+        let parts = ["0/3", "1/3", "2/3"].map(|shard| draw("part.csv", &["--shard", shard]));
+        assert_eq!(parts.iter().map(|part| part.len() / 2).collect::<Vec<_>>(), [433, 434, 434]);
+        assert!(parts.concat() == whole, "{config}");
+    }
+    let run = place.run("mixture_two_moons.json");
+    let out = place.path("s.npy");
+    let sample = ["sample", text(&run), "--count", "3", "--out", text(&out)];
+    for (shard, says) in [("3/3", "0/8"), ("1", "0/8"), ("0/5", "no more parts than samples")] {
+        let outcome = place.train(&[&sample[..], &["--shard", shard]].concat()).fails(2);
+        assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn every_sampler_draws() {
     let place = Workplace::new();
     place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();

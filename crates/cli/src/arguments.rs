@@ -1,5 +1,6 @@
 //! The command line of `train`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -81,6 +82,10 @@ pub enum Verb {
     Localize(LocalizeArguments),
     /// Diffuse, then denoise: the forward chain from a target or any start, and back with its scores, beside the bounds.
     Chain(ChainArguments),
+    /// Run a study of many runs, or print it for the scheduler of a cluster.
+    Sweep(SweepArguments),
+    /// Put what many runs found into one table.
+    Collect(CollectArguments),
     /// Write one HTML page that explains runs to somebody who was not there.
     Report(ReportArguments),
     /// Say whether `run` would accept a config; writes nothing.
@@ -286,12 +291,43 @@ pub struct SampleArguments {
     /// The file to write: .npy, .csv, or .png for image-shaped data. An existing file is replaced.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Draw part I of N of the samples, such as 0/8: parts that are joined in their order are the whole, bit for bit.
+    #[arg(long, value_name = "I/N", value_parser = Shard::parse, conflicts_with = "correct")]
+    pub shard: Option<Shard>,
     /// Resample by importance weights, and move every sample by a short Markov chain at the density that the run follows.
     #[arg(long)]
     pub correct: bool,
     /// Print one JSON object on stdout.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A part of the samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    index: u64,
+    of: u64,
+}
+
+impl Shard {
+    /// The part that a text such as `0/8` names.
+    ///
+    /// # Errors
+    ///
+    /// In words, what is wrong with it.
+    fn parse(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((index, of)) if index < of => Ok(Self { index, of }),
+            _ => Err("parts are I/N with I from 0 to N - 1, such as 0/8 for the first of eight".to_owned()),
+        }
+    }
+
+    /// The indices `⌊iN/n⌋` to `⌊(i+1)N/n⌋` of N samples.
+    pub fn indices(&self, count: u64) -> Range<u64> {
+        let end = |index: u64| (u128::from(index) * u128::from(count) / u128::from(self.of)) as u64;
+        end(self.index)..end(self.index + 1)
+    }
 }
 
 /// `train evaluate`.
@@ -339,6 +375,61 @@ pub struct Judging {
     /// The k of k nearest neighbours [default: 5].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     pub k: Option<u16>,
+}
+
+/// `train sweep`.
+#[derive(Debug, Args)]
+pub struct SweepArguments {
+    /// A JSON file: `config`, and of `seeds`, `grid` (key: values), `list` (values that belong together) and `directory` what it takes.
+    #[arg(value_name = "SWEEP.json")]
+    pub sweep: PathBuf,
+    /// The number of runs side by side, at most [default: 1; on a cluster all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Devices, which the runs side by side take in turn [default: that of the config].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub devices: Vec<DeviceName>,
+    /// The number of threads of each run; results do not depend on it [default: the cores by the jobs].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Print a script for this scheduler instead, and run nothing.
+    #[arg(long, value_name = "SCHEDULER")]
+    pub plan: Option<Plan>,
+    /// The longest time of one run on a cluster, such as 8h, before it is requeued.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
+    pub time_limit: Duration,
+    /// The image of a plan for Kubernetes.
+    #[arg(long, value_name = "IMAGE", default_value = "brenier")]
+    pub image: String,
+    /// The persistent volume claim of a plan for Kubernetes, mounted where this command is given.
+    #[arg(long, value_name = "NAME", default_value = "brenier")]
+    pub claim: String,
+}
+
+/// The schedulers that a plan can be made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plan {
+    /// An array script for `sbatch`.
+    Slurm,
+    /// An indexed Job for `kubectl apply -f -`.
+    Kubernetes,
+}
+
+/// `train collect`.
+#[derive(Debug, Args)]
+pub struct CollectArguments {
+    /// The folder that holds the run directories.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Only these metrics, such as w2,nll [default: all].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub only: Option<Vec<String>>,
+    /// A csv file with a row for every run.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print one JSON object on stdout.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `train report`.

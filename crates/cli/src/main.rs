@@ -14,8 +14,10 @@ mod progress;
 mod report;
 mod run;
 mod selection;
+mod shell;
 mod stdout;
 mod subject;
+mod sweep;
 mod table;
 mod verbs;
 

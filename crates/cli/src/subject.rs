@@ -397,7 +397,7 @@ fn data_file_is_gone(run: &StoredRun) -> bool {
 
 /// The empirical measure of samples of a run, in standardised coordinates.
 fn draws(run: &TrainedRun, count: u64, seed: u64, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Empirical, Error> {
-    let samples = run.law().draw_all(seed, count, go_on)?;
+    let samples = run.law().draw_all(seed, 0..count, go_on)?;
     Ok(Empirical::new(run.record.data.standardization.apply(&samples))?)
 }
 

@@ -1,7 +1,6 @@
 //! The page: sections, tables, and the places where charts are drawn.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,6 +10,7 @@ use serde_json::Value;
 
 use super::chart::{Chart, Cloud, Curve, Density, Lines, Scatter, digits, frame, plane};
 use super::run::{Picture, ReportedRun};
+use crate::shell;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -543,8 +543,8 @@ fn warnings(run: &ReportedRun) -> Markup {
 /// The commands that make the run again, and its config.
 fn reproduce(run: &ReportedRun) -> Markup {
     let config = serde_json::to_string_pretty(&run.record.config).expect("a stored config is JSON");
-    let directory = shell(run.directory.path());
-    let file = shell(Path::new(&format!("{}.json", run.record.config.name)));
+    let directory = shell::quoted(&run.directory.path().display().to_string());
+    let file = shell::quoted(&format!("{}.json", run.record.config.name));
     let commands = format!(
         "train run {file}\ntrain evaluate {directory}\ntrain sample {directory} --count 1000 --out samples.npy"
     );
@@ -556,13 +556,6 @@ fn reproduce(run: &ReportedRun) -> Markup {
             details { summary { "The config" } pre { code { (config) } } }
         }
     }
-}
-
-/// A path as a shell takes it.
-fn shell(path: &Path) -> String {
-    let path = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+".contains(c);
-    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 /// A number in four digits, that holds all of them.
@@ -656,11 +649,5 @@ mod tests {
         assert_eq!(best_of([-3.0, 0.5, 2.0], Direction::NearFloorIsBetter), Some(1));
         assert_eq!(best_of([2.0; 3], Direction::LowerIsBetter), None);
         assert_eq!(best(&[None, None]), None);
-    }
-
-    #[test]
-    fn a_path_is_quoted_where_a_shell_would_split_it() {
-        assert_eq!(shell(Path::new("runs/a-1.b")), "runs/a-1.b");
-        assert_eq!(shell(Path::new("my run's")), "'my run'\\''s'");
     }
 }

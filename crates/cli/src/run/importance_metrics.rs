@@ -43,7 +43,7 @@ pub fn importance(
     let (law, standardization) = (run.law(), &problem.data.standardization);
     let count = count.max(DRAWS);
     let (mut draws, mut log_q, mut log_p) = (Points::zeros((count as usize, law.data.dim)), Vec::new(), Vec::new());
-    for tile in law.tiles(count) {
+    for tile in law.tiles(0..count) {
         let (x, own) = run.sampler.sample_with_log_density(seed, tile.clone(), go_on)?;
         let x = standardization.undo(&x);
         log_q.extend(own.into_iter().map(|log| log + standardization.log_det()));

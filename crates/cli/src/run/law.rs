@@ -41,29 +41,35 @@ impl Law<'_> {
     ///
     /// An interruption, and samples that are not finite.
     pub fn draw(&self, seed: u64, indices: Range<u64>, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Points, Error> {
-        let drawn = self.sampler.sample(seed, indices, go_on)?;
+        // Samplers begin and end at whole tiles: a part of a tile is computed as the whole one would be, with its bits.
+        let tile = samplers::TILE as u64;
+        let (first, last) = (indices.start / tile * tile, indices.end);
+        let drawn = self.sampler.sample(seed, first..last, go_on)?;
+        let drawn = drawn.narrow(0, (indices.start - first) as usize, (last - indices.start) as usize);
         Ok(self.data.standardization.undo(&to_points(drawn)))
     }
 
-    /// The ranges of indices of the tiles that make up `count` samples.
-    pub fn tiles(&self, count: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+    /// The ranges of indices of the tiles that make up the samples of these indices: between the ends, whole tiles of the samplers.
+    pub fn tiles(&self, indices: Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
         // The samplers move their tiles side by side: one for every thread, or two for one.
         let smallest = rayon::current_num_threads().clamp(2, 16) * samplers::TILE;
         let numbers = (TILE_NUMBERS / self.data.dim).clamp(smallest, LARGEST_TILE);
         let tile = (numbers / samplers::TILE * samplers::TILE) as u64;
-        (0..count.div_ceil(tile)).map(move |k| k * tile..((k + 1) * tile).min(count))
+        let Range { start, end } = indices;
+        (start / tile..end.div_ceil(tile)).map(move |k| (k * tile).max(start)..((k + 1) * tile).min(end))
     }
 
-    /// All of `count` samples at once.
+    /// All samples of these indices at once.
     ///
     /// # Errors
     ///
     /// Those of [`draw`](Self::draw).
-    pub fn draw_all(&self, seed: u64, count: u64, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Points, Error> {
-        let mut points = Points::zeros((count as usize, self.data.dim));
-        for tile in self.tiles(count) {
+    pub fn draw_all(&self, seed: u64, indices: Range<u64>, go_on: &(dyn Fn() -> bool + Sync)) -> Result<Points, Error> {
+        let row = |index: u64| (index - indices.start) as usize;
+        let mut points = Points::zeros((row(indices.end), self.data.dim));
+        for tile in self.tiles(indices.clone()) {
             let drawn = self.draw(seed, tile.clone(), go_on)?;
-            points.slice_mut(ndarray::s![tile.start as usize..tile.end as usize, ..]).assign(&drawn);
+            points.slice_mut(ndarray::s![row(tile.start)..row(tile.end), ..]).assign(&drawn);
         }
         Ok(points)
     }

@@ -104,7 +104,7 @@ pub fn complete(run: &RunContext, wiring: &dyn Wiring, directory: &RunDirectory)
     let judged = default_count(&run.problem, config);
     let count = config.evaluation.count.max(judged).max(MOST_IMAGES);
     info!("drawing {count} samples from step {}", best.step);
-    let drawn = best.law().draw_all(config.seed, count, &go_on)?;
+    let drawn = best.law().draw_all(config.seed, 0..count, &go_on)?;
     let first = |n: u64| drawn.slice(ndarray::s![..n.min(count) as usize, ..]).to_owned();
     if missing(SAMPLES) {
         directory.write_file(SAMPLES, &npy(&first(config.evaluation.count)))?;
@@ -178,7 +178,7 @@ pub fn progress_figure(
     step: u64,
 ) -> Result<(), Error> {
     let count = if law.data.image_shape.is_some() { MOST_IMAGES } else { MOST_POINTS };
-    let drawn = law.draw_all(seed, count, &|| true)?;
+    let drawn = law.draw_all(seed, 0..count, &|| true)?;
     if let Some(png) = picture(&drawn, law.data, target_points(problem, seed).as_ref())? {
         directory.write_file(&format!("{PROGRESS}{step:08}.png"), &png)?;
     }

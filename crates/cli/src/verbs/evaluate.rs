@@ -125,7 +125,7 @@ fn judge(
         return Err(Error::bad_input("there is no summary of coordinates: the run learnt from points")
             .hint("a run whose target is a density has one; leave `--out` out"));
     }
-    let samples = run.law().draw_all(seed, count, &go_on)?;
+    let samples = run.law().draw_all(seed, 0..count, &go_on)?;
     let judge = Judge {
         selection: selection.clone(),
         settings: settings(&arguments.judging, seed),

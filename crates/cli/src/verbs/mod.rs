@@ -2,6 +2,7 @@
 
 mod chain;
 mod check;
+mod collect;
 mod density;
 mod devices;
 mod evaluate;
@@ -13,6 +14,7 @@ mod resume;
 mod run;
 mod sample;
 mod schema;
+mod sweep;
 mod transport;
 
 use brenier_training::run_directory::RunDirectory;
@@ -48,6 +50,8 @@ pub fn execute(verb: Verb, context: &Context) -> Result<Exit, Error> {
         Verb::Density(arguments) => density::density(&arguments, context),
         Verb::Transport(arguments) => transport::transport(&arguments, context),
         Verb::Localize(arguments) => localize::localize(&arguments, context),
+        Verb::Sweep(arguments) => sweep::sweep(&arguments, context),
+        Verb::Collect(arguments) => collect::collect(&arguments, context),
         Verb::Report(arguments) => report::report(&arguments, context),
         Verb::Chain(arguments) => chain::chain(&arguments, context),
         Verb::Check(arguments) => check::check(&arguments, context),

@@ -7,6 +7,7 @@ use crate::arguments::ReportArguments;
 use crate::error::{Error, Exit};
 use crate::output_file;
 use crate::report::{self, ReportedRun};
+use crate::shell;
 use crate::verbs::Context;
 
 /// Writes the page.
@@ -25,7 +26,9 @@ pub fn report(arguments: &ReportArguments, _context: &Context) -> Result<Exit, E
     }
     distinguish(&mut runs);
     let listed: Vec<String> = arguments.runs.iter().map(|run| run.display().to_string()).collect();
-    let command = format!("train report {} --out {}", listed.join(" "), out.display());
+    let place = out.display().to_string();
+    let words = ["train", "report"].into_iter().chain(listed.iter().map(String::as_str)).chain(["--out", &place]);
+    let command = shell::command(words);
     write_atomically(out, report::page(&runs, &command).as_bytes())?;
     info!("{} tells of {}", out.display(), listed.join(", "));
     Ok(Exit::Done)

@@ -31,8 +31,14 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
     if is_png && !outputs::has_picture(&data) {
         return Err(Error::no_picture(&arguments.out, data.dim));
     }
-    if is_png && arguments.count > MOST_IMAGES {
-        return Err(Error::too_many_for_picture(arguments.count, MOST_IMAGES));
+    let indices = arguments.shard.map_or(0..arguments.count, |shard| shard.indices(arguments.count));
+    let count = indices.end - indices.start;
+    if count == 0 {
+        return Err(Error::bad_input(format!("`--shard` leaves none of {} samples in this part", arguments.count))
+            .hint("ask for no more parts than samples"));
+    }
+    if is_png && count > MOST_IMAGES {
+        return Err(Error::too_many_for_picture(count, MOST_IMAGES));
     }
     let flags = Flags { sampling: Some(&arguments.sampling), ..Flags::default() };
     let run = open(run, &flags, None, &device, &go_on, context.quiet)?;
@@ -52,35 +58,33 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
             Some(corrected)
         }
     };
-    let mut progress = Progress::new(arguments.count, 0, "sampling", context.quiet);
+    let mut progress = Progress::new(count, 0, "sampling", context.quiet);
     match (format, &corrected) {
         (Some(format), Some(corrected)) => {
             let points = data.standardization.undo(&corrected.points);
-            let mut writer =
-                PointWriter::create(&arguments.out, format, data.dim, arguments.count, data.columns.as_deref())?;
+            let mut writer = PointWriter::create(&arguments.out, format, data.dim, count, data.columns.as_deref())?;
             writer.write(&points)?;
             writer.finish()?;
         }
         (Some(format), None) => {
-            let mut writer =
-                PointWriter::create(&arguments.out, format, data.dim, arguments.count, data.columns.as_deref())?;
-            for tile in run.law().tiles(arguments.count) {
+            let mut writer = PointWriter::create(&arguments.out, format, data.dim, count, data.columns.as_deref())?;
+            for tile in run.law().tiles(indices.clone()) {
                 writer.write(&run.law().draw(seed, tile.clone(), &go_on)?)?;
-                progress.update(tile.end, &[]);
+                progress.update(tile.end - indices.start, &[]);
             }
             writer.finish()?;
         }
         (None, corrected) => {
             let points = match corrected {
                 Some(corrected) => data.standardization.undo(&corrected.points),
-                None => run.law().draw_all(seed, arguments.count, &go_on)?,
+                None => run.law().draw_all(seed, indices.clone(), &go_on)?,
             };
             outputs::write_picture(&points, &data, &arguments.out)?;
         }
     }
     progress.finish();
     let mut summary = json!({
-        "count": arguments.count, "dim": data.dim, "seed": seed, "checkpoint": run.step,
+        "count": count, "dim": data.dim, "seed": seed, "checkpoint": run.step,
         "out": arguments.out.display().to_string(),
     });
     for (name, value) in run.sampler.settings().0 {
@@ -92,6 +96,9 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
         summary["acceptance"] = json!(corrected.acceptance);
         summary["unweighed"] = json!(corrected.unweighed);
     }
+    if arguments.shard.is_some() {
+        summary["first_index"] = json!(indices.start);
+    }
     if arguments.json {
         say(&format!("{summary}\n"))?;
     } else {
@@ -102,7 +109,7 @@ pub fn sample(arguments: &SampleArguments, context: &Context) -> Result<Exit, Er
                 100.0 * acceptance
             )
         });
-        say(&format!("{} samples of dimension {} in {out}{how}\n", arguments.count, data.dim))?;
+        say(&format!("{count} samples of dimension {} in {out}{how}\n", data.dim))?;
     }
     Ok(Exit::Done)
 }
