@@ -28,6 +28,34 @@ fn a_run_writes_everything_that_the_readme_promises() {
 }
 
 #[test]
+fn the_held_out_loss_comes_with_its_distance_to_the_optimum() {
+    let place = Workplace::new();
+    let optima = |config: &str, more: &[&str]| -> Vec<Option<f64>> {
+        let run = place.run(config);
+        place.smoke(config, config, &[&["-q", "--fresh"], more].concat()).succeeds();
+        let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+        let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let judged = lines.filter_map(|line| Some((line["held_out_surrogate_loss"].as_f64()?, line)));
+        judged
+            .map(|(loss, line)| Some(loss - line["held_out_excess_loss"].as_f64().filter(|excess| *excess > 0.0)?))
+            .collect()
+    };
+    let chain = "method.denoising_score_matching.loss={\"chain_step\": {\"eta\": 0.05, \"steps\": 20}}";
+    for more in [&[][..], &["--set", chain]] {
+        let optima = optima("score_matching_ring.json", more);
+        assert!(optima.len() >= 3, "{optima:?}");
+        // One number for the whole run, that no step comes below.
+        let first = optima[0].expect("a positive excess");
+        assert!(
+            optima.iter().all(|optimum| optimum.is_some_and(|optimum| (optimum - first).abs() < 1e-9 * first)),
+            "{optima:?}"
+        );
+    }
+    // Of a data set it is not known.
+    assert!(optima("score_matching_digits.json", &[]).iter().all(Option::is_none));
+}
+
+#[test]
 fn samples_come_as_npy_csv_and_png() {
     let place = Workplace::new();
     place.smoke("score_matching_digits.json", "run", &["-q"]).succeeds();

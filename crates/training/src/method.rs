@@ -85,6 +85,11 @@ pub trait Method {
     /// What is judged on points that are not trained on, by name: the lowest value makes the best checkpoint.
     fn held_out(&self, state: &Self::State) -> (&'static str, f64);
 
+    /// The least value that [`held_out`](Self::held_out) can have, by the name under which the distance to it is told; none where it is not known.
+    fn optimum(&self) -> Option<(&'static str, f64)> {
+        None
+    }
+
     /// The law as it stands: that of the first average, where there are averages.
     fn sampler(&self, state: &Self::State) -> Box<dyn TrainedSampler>;
 }

@@ -271,6 +271,8 @@ fn denoising_loss_figure(report: &Report) -> Result<Vec<u8>, Error> {
     let exact: Vec<_> = levels.iter().filter_map(|level| Some((level.sigma, level.exact?))).collect();
     if !exact.is_empty() {
         lines.push(Curve { name: "exact denoiser", points: exact, dashed: true, ..Curve::default() });
+        let excess = levels.iter().filter_map(|level| Some((level.sigma, level.excess.as_ref()?.value))).collect();
+        lines.push(Curve { name: "excess of the network", points: excess, ..Curve::default() });
     }
     Ok(curves(&axes, &lines, [1000, 640], figures::Format::Png)?)
 }

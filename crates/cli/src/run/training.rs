@@ -195,7 +195,8 @@ impl<M: Method> Observer<'_, M> {
         let is_due = step.is_multiple_of(config.output.checkpoint_every) || last;
         if is_due {
             let (name, value) = self.method.held_out(state);
-            self.write_scalars(step, &[(name, value)], cpu)?;
+            let excess = self.method.optimum().map(|(name, optimum)| (name, value - optimum));
+            self.write_scalars(step, &[Some((name, value)), excess].into_iter().flatten().collect::<Vec<_>>(), cpu)?;
             self.figure(state, step);
             self.checkpoint(state, Some(value))?;
         }

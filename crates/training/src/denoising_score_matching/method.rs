@@ -20,6 +20,8 @@ pub struct ScoreMatching {
     pub network: ScoreNetwork,
     /// The batch of the held-out loss.
     pub held_out: NoisedBatch,
+    /// The loss of the exact denoiser on that batch, where it is known: no network has less but by chance.
+    pub optimal_loss: Option<f64>,
     /// How the network is sampled.
     pub plan: DiffusionPlan,
     /// Where it computes, without autodiff.
@@ -77,6 +79,10 @@ impl Method for ScoreMatching {
         let network = state.emas[0].model();
         let loss = DenoisingScoreMatching::held_out_loss(network, &self.held_out, &self.device);
         ("held_out_surrogate_loss", loss)
+    }
+
+    fn optimum(&self) -> Option<(&'static str, f64)> {
+        self.optimal_loss.map(|loss| ("held_out_excess_loss", loss))
     }
 
     fn sampler(&self, state: &Self::State) -> Box<dyn TrainedSampler> {

@@ -66,8 +66,14 @@ impl DenoisingScoreMatchingConfig {
         };
         let draws = config.evaluation.watch.is_some() || (config.output.figures && has_picture(&run.record.data));
         let opened_for = if draws { OpenedFor::Samples } else { OpenedFor::Knowledge };
+        let held_out = objective.held_out(&samples.held_out, HELD_OUT_COUNT);
+        let optimal_loss = problem
+            .exact_denoiser()
+            .map(|exact| DenoisingScoreMatching::held_out_loss(&exact, &held_out, &Device::flex()))
+            .filter(|loss| loss.is_finite());
         Ok(ScoreMatching {
-            held_out: objective.held_out(&samples.held_out, HELD_OUT_COUNT),
+            held_out,
+            optimal_loss,
             objective,
             training: training.clone(),
             network: self.network(run.record, &run.device.clone().autodiff())?,
