@@ -198,7 +198,7 @@ fn send<M: Module, O: Objective<M>>(
     let (loss, gradients) = loss_and_gradients(objective, config, &state.model, batch, device);
     let norm = squared_norm(&state.model, &gradients).on_the_device_of(&loss);
     let scale = match config.clip_norm {
-        Some(limit) => Scale::Tensor(clip_factor_on_device(norm.clone(), limit)),
+        Some(limit) => Scale::Tensor(Box::new(clip_factor_on_device(norm.clone(), limit))),
         None => Scale::Number(1.0),
     };
     apply(state, gradients, config.learning_rate.at(step, config.steps), scale, step);

@@ -31,7 +31,7 @@ pub enum Scale {
     /// A number that the host knows.
     Number(f64),
     /// A tensor of one element that the host has not read.
-    Tensor(Tensor<1>),
+    Tensor(Box<Tensor<1>>),
 }
 
 impl Scale {
@@ -40,7 +40,7 @@ impl Scale {
         match self {
             Self::Number(1.0) => gradient,
             Self::Number(scale) => gradient * *scale,
-            Self::Tensor(scale) => gradient * scale.clone().reshape([1; D]),
+            Self::Tensor(scale) => gradient * (**scale).clone().reshape([1; D]),
         }
     }
 
@@ -48,7 +48,7 @@ impl Scale {
     pub fn number(&self) -> f64 {
         match self {
             Self::Number(scale) => *scale,
-            Self::Tensor(scale) => scale.clone().into_scalar::<f64>(),
+            Self::Tensor(scale) => (**scale).clone().into_scalar::<f64>(),
         }
     }
 }

@@ -83,9 +83,12 @@ pub fn page(runs: &[ReportedRun], command: &str) -> String {
     whole.into_string()
 }
 
+/// What a fact is called, and that of a run.
+type Fact<'a> = (&'a str, &'a dyn Fn(&ReportedRun) -> String);
+
 /// Facts of every run, a column each.
 fn what_was_trained(runs: &[ReportedRun]) -> Markup {
-    let rows: [(&str, &dyn Fn(&ReportedRun) -> String); 13] = [
+    let rows: [Fact; 13] = [
         ("directory", &|run| run.directory.path().display().to_string()),
         ("method", &|run| crate::methods::wiring(&run.record.config.method).name().replace('_', " ")),
         ("target", &|run| run.record.config.target.name().replace('_', " ")),
