@@ -202,7 +202,17 @@ pub fn frame<'a>(clouds: impl IntoIterator<Item = &'a Points>) -> [[f64; 2]; 2] 
 
 /// Two coordinates of points.
 pub fn plane(points: &Points, [x, y]: [usize; 2]) -> Vec<[f64; 2]> {
-    points.rows().into_iter().map(|row| [row[x], row[y]]).filter(|p| p.iter().all(|x| x.is_finite())).collect()
+    points
+        .rows()
+        .into_iter()
+        .map(|row| [row[x], row[y]].map(short))
+        .filter(|p| p.iter().all(|x| x.is_finite()))
+        .collect()
+}
+
+/// A number in six digits: a cloud of points needs no more, and a page stays small.
+fn short(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
 }
 
 /// The least and the greatest of some finite values; 0 and 1 of none.

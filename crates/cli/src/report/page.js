@@ -20,9 +20,18 @@
   };
   const number = (value) => {
     const size = Math.abs(value);
-    if (size === 0) return "0";
-    const short = Number(value.toPrecision(4));
+    if (Number.isInteger(value) && size < 1e15) return String(value);
+    const short = Number(value.toPrecision(6));
     return size < 1e-3 || size >= 1e6 ? short.toExponential() : String(short);
+  };
+  // A mark of an axis, with the digits that tell it from its neighbour.
+  const label = (value, step) => {
+    const size = Math.abs(value);
+    if (!step || size === 0) return number(value);
+    const last = Math.floor(Math.log10(step) + 1e-9);
+    if (size >= 1e-3 && size < 1e6) return value.toFixed(Math.min(Math.max(-last, 0), 15));
+    const digits = Math.floor(Math.log10(size) + 1e-9) - last;
+    return value.toExponential(Math.min(Math.max(digits, 0), 15));
   };
   const colour = (k) => COLOURS[k % COLOURS.length];
   const dash = (k) => DASHES[Math.floor(k / COLOURS.length) % DASHES.length];
@@ -40,8 +49,12 @@
     const raw = span / most;
     const unit = 10 ** Math.floor(Math.log10(raw));
     const step = [1, 2, 5, 10].map((k) => k * unit).find((s) => s >= raw);
+    // Bounded: beyond 2^53 steps from 0 a count stands still.
+    const first = Math.ceil(low / step);
     const found = [];
-    for (let k = Math.ceil(low / step); k * step <= high + 1e-9 * span; k++) found.push(k * step);
+    for (let i = 0; i <= 2 * most; i++) {
+      if ((first + i) * step <= high + 1e-9 * span) found.push((first + i) * step);
+    }
     return found;
   };
 
@@ -62,7 +75,8 @@
       low = Math.min(low, value); high = Math.max(high, value);
     }
     if (low > high) return log ? [1, 10] : [0, 1];
-    if (low === high) return log ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+    // What differs in rounding alone is constant.
+    if (high - low <= 1e-12 * Math.max(Math.abs(low), Math.abs(high))) return log ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
     if (log) { const margin = (high / low) ** 0.04; return [low / margin, high * margin]; }
     const margin = 0.04 * (high - low);
     return [low - margin, high + margin];
@@ -106,6 +120,8 @@
           if (hide) this.hidden.add(k); else this.hidden.delete(k);
           button.setAttribute("aria-pressed", String(!hide));
           this.cursor = null;
+          this.readout.textContent = "";
+          if (this.hidden.size === this.series.length) this.view = null;
           this.draw();
         });
         bar.append(button);
@@ -123,6 +139,9 @@
       tool("whole", () => { this.view = null; });
       return bar;
     }
+
+    // Whether a point has a place on both axes.
+    drawable(point) { return (!this.logX || point[0] > 0) && (!this.logY || point[1] > 0); }
 
     shown() { return this.series.map((series, k) => [series, k]).filter(([, k]) => !this.hidden.has(k)); }
 
@@ -146,7 +165,7 @@
       const ranges = this.ranges();
       this.x = scale(ranges[0], [LEFT, WIDTH - RIGHT], this.logX);
       this.y = scale(ranges[1], [this.height - BOTTOM, TOP], this.logY);
-      const inside = element("g", { "clip-path": "inset(0)" });
+      const inside = element("g");
       const clip = `clip-${this.figure.dataset.chart}`;
       const definitions = element("defs");
       const rectangle = element("clipPath", { id: clip });
@@ -154,15 +173,17 @@
       definitions.append(rectangle);
       inside.setAttribute("clip-path", `url(#${clip})`);
       const frame = element("g");
-      for (const value of marks(ranges[0], this.logX, 7)) {
+      const xMarks = marks(ranges[0], this.logX, 7), yMarks = marks(ranges[1], this.logY, 6);
+      const between = (found, log) => (log && found.length > 1 && found[1] / found[0] > 8 ? 0 : found[1] - found[0]);
+      for (const value of xMarks) {
         const at = this.x.place(value);
         frame.append(element("path", { class: "grid", d: `M${at} ${TOP}V${this.height - BOTTOM}` }),
-          element("text", { x: at, y: this.height - BOTTOM + 16, "text-anchor": "middle" }, number(value)));
+          element("text", { x: at, y: this.height - BOTTOM + 16, "text-anchor": "middle" }, label(value, between(xMarks, this.logX))));
       }
-      for (const value of marks(ranges[1], this.logY, 6)) {
+      for (const value of yMarks) {
         const at = this.y.place(value);
         frame.append(element("path", { class: "grid", d: `M${LEFT} ${at}H${WIDTH - RIGHT}` }),
-          element("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end" }, number(value)));
+          element("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end" }, label(value, between(yMarks, this.logY))));
       }
       frame.append(
         element("path", { class: "axis", fill: "none", d: `M${LEFT} ${TOP}V${this.height - BOTTOM}H${WIDTH - RIGHT}` }),
@@ -180,15 +201,22 @@
 
     marksOf(inside) {
       for (const [series, k] of this.shown()) {
-        const places = series.points
-          .filter((p) => (!this.logX || p[0] > 0) && (!this.logY || p[1] > 0))
-          .map((p) => [this.x.place(p[0]), this.y.place(p[1])]);
+        const place = (p) => [this.x.place(p[0]), this.y.place(p[1])];
+        const places = series.points.filter((p) => this.drawable(p)).map(place);
         if (this.data.kind === "scatter") {
           const path = places.map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join("");
           inside.append(element("path", { d: path, stroke: colour(k), "stroke-width": 3.2, "stroke-linecap": "round", "stroke-opacity": 0.5 }));
           continue;
         }
-        const path = places.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(2)} ${y.toFixed(2)}`).join("");
+        // A point without a place is a gap.
+        let pen = "M";
+        const path = series.points.map((p) => {
+          if (!this.drawable(p)) { pen = "M"; return ""; }
+          const [x, y] = place(p);
+          const part = `${pen}${x.toFixed(2)} ${y.toFixed(2)}`;
+          pen = "L";
+          return part;
+        }).join("");
         inside.append(element("path", { d: path, fill: "none", stroke: colour(k), "stroke-width": 2, "stroke-dasharray": dash(k), "stroke-linejoin": "round" }));
         if (series.marked || places.length === 1) {
           for (const [x, y] of places) inside.append(element("circle", { cx: x, cy: y, r: 3.2, fill: colour(k) }));
@@ -235,7 +263,7 @@
     nearest([x, y]) {
       let best = null, least = Infinity;
       for (const [series, k] of this.shown()) {
-        for (const point of series.points) {
+        for (const point of series.points.filter((p) => this.drawable(p))) {
           const distance = (this.x.place(point[0]) - x) ** 2 + (this.y.place(point[1]) - y) ** 2;
           if (distance < least) { least = distance; best = [point, k]; }
         }
@@ -248,33 +276,42 @@
         const ends = axis ? [this.height - BOTTOM, TOP] : [LEFT, WIDTH - RIGHT];
         return (axis ? this.y : this.x).value((ends[0] + ends[1]) / 2);
       });
-      this.view = this.ranges().map(([low, high], axis) => {
+      if (this.series.length && !this.shown().length) return;
+      const view = this.ranges().map(([low, high], axis) => {
         const log = axis ? this.logY : this.logX;
         const centre = around[axis];
         return log
           ? [centre * (low / centre) ** factor, centre * (high / centre) ** factor]
           : [centre + (low - centre) * factor, centre + (high - centre) * factor];
       });
+      this.look(view);
+    }
+
+    // Takes a view that numbers can resolve.
+    look(view) {
+      const fine = view.every(([low, high]) => Number.isFinite(high - low) && high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high)));
+      if (fine) this.view = view;
       this.draw();
     }
 
     step(by) {
-      const shown = this.shown().filter(([series]) => series.points.length);
+      const shown = this.shown().filter(([series]) => series.points.some((p) => this.drawable(p)));
       if (!shown.length) return;
       const k = this.cursor && !this.hidden.has(this.cursor.k) ? this.cursor.k : shown[0][1];
-      const points = this.series[k].points;
+      const points = this.series[k].points.filter((p) => this.drawable(p));
+      if (!points.length) return;
       const at = this.cursor ? points.indexOf(this.cursor.point) + by : by > 0 ? 0 : points.length - 1;
       this.tell(points[Math.min(Math.max(at, 0), points.length - 1)], k);
     }
 
     // The same place of the next curve.
     other(by) {
-      const shown = this.shown().filter(([series]) => series.points.length).map(([, k]) => k);
+      const shown = this.shown().filter(([series]) => series.points.some((p) => this.drawable(p))).map(([, k]) => k);
       if (!shown.length) return;
       if (!this.cursor) return this.step(1);
       const k = shown[(shown.indexOf(this.cursor.k) + by + shown.length) % shown.length];
       const x = this.cursor.point[0];
-      const nearest = this.series[k].points.reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
+      const nearest = this.series[k].points.filter((p) => this.drawable(p)).reduce((a, b) => (Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
       this.tell(nearest, k);
     }
 
@@ -300,10 +337,11 @@
       this.svg.addEventListener("pointerup", (event) => {
         const at = this.place(event);
         box?.remove();
-        if (from && Math.abs(at[0] - from[0]) > 8 && Math.abs(at[1] - from[1]) > 8) {
+        if (from && Math.abs(at[0] - from[0]) > 8) {
           const sorted = (scale, a, b) => [scale.value(a), scale.value(b)].sort((p, q) => p - q);
-          this.view = [sorted(this.x, from[0], at[0]), sorted(this.y, from[1], at[1])];
-          this.draw();
+          // A flat drag enlarges along the axis alone.
+          const flat = Math.abs(at[1] - from[1]) <= 8;
+          this.look([sorted(this.x, from[0], at[0]), flat ? this.ranges()[1] : sorted(this.y, from[1], at[1])]);
         }
         from = box = null;
       });
@@ -331,6 +369,11 @@
   const charts = JSON.parse(document.getElementById("charts").textContent);
   for (const figure of document.querySelectorAll("figure.chart")) {
     const chart = charts[Number(figure.dataset.chart)];
-    new Chart(figure, chart, figure.dataset.summary);
+    try {
+      new Chart(figure, chart, figure.dataset.summary);
+    } catch (error) {
+      // One chart that fails takes no other with it, and its numbers stand below.
+      console.error(error);
+    }
   }
 })();

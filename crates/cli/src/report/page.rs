@@ -273,7 +273,7 @@ impl Page {
         let kept_back = PICTURE_BYTES / count * (count - 1 - index);
         self.room = self.room.saturating_sub(kept_back);
         let whole = html! {
-            @if count > 1 { h2.run id={ "run-" (index) } { (run.label) } }
+            h2.run id={ "run-" (index) } { @if count > 1 { (run.label) } @else { "Results" } }
             (gaps(run))
             (self.samples(run))
             @if let Some((evaluation, _)) = &run.evaluation {
@@ -334,7 +334,7 @@ impl Page {
         html! {
             section {
                 h3 { @if run.target.is_some() { "Samples beside the target" } @else { "Samples" } }
-                p { (samples.nrows()) " samples of the best checkpoint"
+                p { "The first " (samples.nrows()) " samples of the best checkpoint"
                     @if let Some(target) = &run.target { ", and " (target.nrows()) " points of the target" }
                     @if dim > PAIRED && run.record.data.image_shape.is_none() { "; the first " (PAIRED) " of " (dim) " coordinates" }
                     "." }
@@ -383,10 +383,12 @@ impl Page {
     fn localization(&mut self, run: &ReportedRun) -> Markup {
         let Some(levels) = &run.levels else { return html! {} };
         let mut curves =
-            vec![Curve::new("posterior variance of the target", levels.posterior_variance.iter().copied())];
+            vec![Curve::new("posterior variance of training points", levels.posterior_variance.iter().copied())];
         if let Some((evaluation, _)) = &run.evaluation {
             let of_network = evaluation.denoising_loss.iter().map(|level| (level.sigma, level.loss));
             curves.push(Curve::new("what the network leaves", of_network).marked());
+            let exact = evaluation.denoising_loss.iter().filter_map(|level| Some((level.sigma, level.exact?)));
+            curves.push(Curve::new("posterior variance of the target", exact));
         }
         curves.push(Curve::new("density of the training noise", levels.noise.training.iter().copied()));
         let lines = Lines {
@@ -405,6 +407,7 @@ impl Page {
                 h3 { "Localization" }
                 p { "How much of a point is unknown once noise of level σ lies on it (E tr Cov(x₀ | x_σ)/d): where the curve rises the law is decided, and there training noise and "
                     "sampling grid should lie. Marks on the axis are the " (levels.noise.grid.len()) " levels of the grid." }
+                p { "The curve of training points is that of a kernel density of at most 400 of them, which localized grids follow; the width of the kernel lies on top." }
                 div.charts { (chart) }
             }
         }

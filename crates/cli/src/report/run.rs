@@ -1,6 +1,8 @@
 //! What a run directory says of its run, as far as it can be read.
 
+use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use brenier_eval::Evaluation;
@@ -20,6 +22,9 @@ use crate::run::evaluation::EVALUATION;
 use crate::run::outputs::{CONVERGENCE, DENSITY, MAP, MOST_POINTS, PICTURE, PROGRESS, SAMPLES, picture, target_points};
 use crate::run::problem::Problem;
 use crate::run::record::RunRecord;
+
+/// The most warnings that are shown.
+const MOST_WARNINGS: usize = 50;
 
 /// The most pictures of an evolution.
 const MOST_FRAMES: usize = 8;
@@ -101,6 +106,8 @@ impl ReportedRun {
             let step =
                 step.map_or("before its first checkpoint".to_owned(), |step| format!("at step {step} of {steps}"));
             gaps.push(format!("the run is not finished: it stands {step}; `train resume` goes on"));
+        } else if evaluation.is_none() {
+            gaps.push("the run is trained and not judged; `train resume` makes what is missing".to_owned());
         }
         let samples = directory.path().join(SAMPLES);
         let samples = samples.is_file().then(|| read_points(&samples, record.data.dim, &mut gaps)).flatten();
@@ -201,11 +208,18 @@ impl ReportedRun {
 }
 
 fn read_evaluation(directory: &RunDirectory, gaps: &mut Vec<String>) -> Option<(Evaluation, Map<String, Value>)> {
-    let text = fs::read_to_string(directory.path().join(EVALUATION)).ok()?;
+    let bytes = match fs::read(directory.path().join(EVALUATION)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            gaps.push(format!("{EVALUATION} cannot be read: {error}"));
+            return None;
+        }
+    };
     let read = || -> Result<_, serde_json::Error> {
-        let whole: Map<String, Value> = serde_json::from_str(&text)?;
+        let whole: Map<String, Value> = serde_json::from_slice(&bytes)?;
         let settings = whole.into_iter().filter(|(_, value)| !value.is_array()).collect();
-        let evaluation: Evaluation = serde_json::from_str(&text)?;
+        let evaluation: Evaluation = serde_json::from_slice(&bytes)?;
         Ok((evaluation, settings))
     };
     read()
@@ -267,15 +281,20 @@ fn warnings(directory: &RunDirectory, gaps: &mut Vec<String>) -> Vec<String> {
         gaps.push("there is no log, and so no warnings".to_owned());
         return Vec::new();
     };
-    let mut warnings: Vec<String> = Vec::new();
+    let (mut warnings, mut seen) = (Vec::new(), HashSet::new());
     for line in String::from_utf8_lossy(&bytes).lines() {
-        let level = [" WARN ", " ERROR "].into_iter().find_map(|level| line.split_once(level));
-        let Some((_, said)) = level else { continue };
-        // Behind the module stands what is said.
-        let said = said.trim().split_once(": ").map_or(said, |(_, said)| said).to_owned();
-        if !warnings.contains(&said) {
-            warnings.push(said);
+        // The time, the level, the module, and what is said.
+        let mut fields = line.split_whitespace();
+        let is_one = fields.nth(1).is_some_and(|level| matches!(level, "WARN" | "ERROR"));
+        let Some((_, said)) = line.split_once(": ").filter(|_| is_one) else { continue };
+        if seen.insert(said.to_owned()) {
+            warnings.push(said.to_owned());
         }
+    }
+    let more = warnings.len().saturating_sub(MOST_WARNINGS);
+    warnings.drain(..more);
+    if more > 0 {
+        gaps.push(format!("{more} earlier warnings are left out; log.txt in the run directory holds all"));
     }
     warnings
 }

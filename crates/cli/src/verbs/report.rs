@@ -27,7 +27,9 @@ pub fn report(arguments: &ReportArguments, _context: &Context) -> Result<Exit, E
     distinguish(&mut runs);
     let listed: Vec<String> = arguments.runs.iter().map(|run| run.display().to_string()).collect();
     let place = out.display().to_string();
-    let words = ["train", "report"].into_iter().chain(listed.iter().map(String::as_str)).chain(["--out", &place]);
+    let moved = data.map(|data| data.display().to_string());
+    let words = ["train", "report"].into_iter().chain(listed.iter().map(String::as_str));
+    let words = words.chain(moved.iter().flat_map(|data| ["--data", data])).chain(["--out", &place]);
     let command = shell::command(words);
     write_atomically(out, report::page(&runs, &command).as_bytes())?;
     info!("{} tells of {}", out.display(), listed.join(", "));
