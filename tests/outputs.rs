@@ -51,8 +51,18 @@ fn the_held_out_loss_comes_with_its_distance_to_the_optimum() {
             "{optima:?}"
         );
     }
-    // Of a data set it is not known.
-    assert!(optima("score_matching_digits.json", &[]).iter().all(Option::is_none));
+    // Of a data set it is that of its points, and of a law that only has draws that of draws.
+    for (config, count) in [("score_matching_digits.json", 1618), ("score_matching_two_moons.json", 2000)] {
+        assert!(optima(config, &[]).iter().all(|optimum| optimum.is_some_and(|optimum| optimum > 0.0)), "{config}");
+        let evaluation = std::fs::read(place.run(config).join("evaluation.json")).unwrap();
+        let evaluation: serde_json::Value = serde_json::from_slice(&evaluation).unwrap();
+        assert_eq!(evaluation["optimum"]["points"], count, "{config}");
+        for level in evaluation["denoising_loss"].as_array().unwrap() {
+            let [loss, optimal] = ["loss", "optimal"].map(|key| level[key].as_f64().unwrap());
+            let excess = level["excess"]["value"].as_f64().unwrap();
+            assert!(optimal >= 0.0 && (loss - optimal - excess).abs() < 1e-9 * loss, "{config}: {level}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `train report`: one page that explains runs, and its gaps.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::train::{Workplace, text};
@@ -58,7 +59,7 @@ fn runs_are_laid_over_each_other() {
     }
     place.smoke("score_matching_ring.json", "ring", &["-q"]).succeeds();
     let page = page_of(&place, &["a", "b"]);
-    assert!(page.contains("Metrics side by side") && page.contains("<strong><data"), "no comparison");
+    assert!(page.contains("Metrics side by side") && page.contains("<a href=\"#comparison\">"), "no comparison");
     assert!(!page.contains("different targets"));
     let page = page_of(&place, &["a", "ring"]);
     assert!(page.contains("These runs learnt different targets") && !page.contains("Metrics side by side"));
@@ -82,10 +83,60 @@ fn what_a_run_lacks_is_a_marked_gap() {
     fs::write(run.join("evaluation.json"), "{\"metrics\": 3}").unwrap();
     fs::write(run.join("samples.npy"), "no points").unwrap();
     fs::remove_file(run.join("log.txt")).unwrap();
+    fs::write(run.join("localization.json"), "{").unwrap();
+    let frame = fs::read_dir(run.join("figures"))
+        .unwrap()
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with("samples-"));
+    fs::write(frame.unwrap().path(), "no picture").unwrap();
     let page = page_of(&place, &["damaged"]);
-    for said in ["1 damaged line", "Evaluation.json is damaged", "Samples.npy is left out", "There is no log"] {
+    let damage = ["1 damaged line", "Evaluation.json is damaged", "Samples.npy is left out", "There is no log"];
+    for said in
+        damage.into_iter().chain(["Localization.json cannot be used", "is no whole PNG picture", "could not be read"])
+    {
         assert!(page.contains(said), "no word of it: {said}");
     }
+}
+
+#[test]
+fn a_page_of_many_runs_is_no_larger_than_one_may_be() {
+    let place = Workplace::new();
+    place.smoke("score_matching_two_moons.json", "run", &["-q"]).succeeds();
+    let copies: Vec<String> = (0..40).map(|k| format!("run-{k}")).collect();
+    for copy in &copies {
+        copy_folder(&place.run("run"), &place.run(copy));
+    }
+    let one = page_of(&place, &["run"]).len();
+    let page = page_of(&place, &copies.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(page.len() < MOST_BYTES && page.len() > one, "{} bytes, of one run {one}", page.len());
+    assert!(page.contains("href=\"#run-39\"") && page.contains("id=\"run-39\""));
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn names_are_text_and_nothing_else() {
+    let place = Workplace::new();
+    let hostile = "</script><script>alert(1)</script>";
+    let rows: String = (0..60).map(|k| format!("{},{}\n", k % 7, (k * k) % 11)).collect();
+    let file = place.write("points.csv", &format!("\"{hostile}\",\"a \"\"b\"\" &amp; <i>\"\n{rows}"));
+    let config = place.train(&["init", text(&file), "--method", "gaussian_mixture"]).succeeds().stdout;
+    let config = place.write("config.json", &config);
+    place.train(&["run", text(&config), "--run-dir", text(&place.run("run")), "-q"]).succeeds();
+    let page = page_of(&place, &["run"]);
+    assert!(!page.contains("<script>alert") && !page.contains("<i>"), "a name became a part of the page");
+    assert!(page.contains("&lt;/script&gt;") && page.contains("\\u003c/script>"), "the name is not there");
+    assert_eq!(page.matches("<script").count(), 2);
 }
 
 #[test]
@@ -103,6 +154,7 @@ fn what_makes_no_page_is_refused() {
     refused(&[text(&empty), "--out", page], "empty");
     refused(&[text(&place.path("nowhere")), "--out", page], "nowhere");
     refused(&[text(&run), "--out", text(&place.path("page.pdf"))], "ends in .html");
+    refused(&[text(&run), text(&place.path("empty/../run")), "--out", page], "given twice");
     refused(&[text(&run), "--out", text(&place.path("no/folder.html"))], "no folder");
     let config = fs::read_to_string(run.join("config.json")).unwrap();
     fs::write(run.join("config.json"), config.replace("\"schema_version\": 1", "\"schema_version\": 0")).unwrap();
@@ -118,6 +170,7 @@ fn a_browser_draws_every_chart() {
     let Some(browser) =
         ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| is_there(name).is_ok())
     else {
+        eprintln!("no Chromium here, in which a page could be drawn");
         return;
     };
     let place = Workplace::new();
@@ -130,10 +183,11 @@ fn a_browser_draws_every_chart() {
     let seen = Command::new(browser).args(flags).args(["--dump-dom", &url]).output().expect("a browser starts");
     // One that cannot start here, such as in a container without shared memory, has seen nothing.
     if !seen.status.success() || seen.stdout.is_empty() {
+        eprintln!("{browser} does not start here: {}", String::from_utf8_lossy(&seen.stderr));
         return;
     }
     let (page, log) = (String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr));
     assert!(charts > 5, "{charts} charts");
-    assert_eq!(page.matches("role=\"img\" tabindex=\"0\"").count(), charts);
+    assert_eq!(page.matches("<svg role=\"application\"").count(), charts);
     assert!(!log.contains("CONSOLE"), "{log}");
 }

@@ -380,7 +380,8 @@ pub struct Judging {
 /// `train sweep`.
 #[derive(Debug, Args)]
 pub struct SweepArguments {
-    /// A JSON file: `config`, and of `seeds`, `grid` (key: values), `list` (values that belong together) and `directory` what it takes.
+    /// A JSON file: `config`, and of `seeds`, `grid` (key: values), `list` (values that belong together) and `directory` what it takes; paths
+    /// lead from the current folder.
     #[arg(value_name = "SWEEP.json")]
     pub sweep: PathBuf,
     /// The number of runs side by side, at most [default: 1; on a cluster all].

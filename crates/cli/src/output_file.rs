@@ -2,10 +2,36 @@
 
 use std::path::Path;
 
+use brenier_eval::figures::{FigureError, write_atomically};
 use brenier_training::run_directory::RunDirectory;
 
 use crate::error::Error;
 use crate::run::outputs;
+
+/// Refuses a file whose name does not end as what is written there does; `what` is that, in words.
+///
+/// # Errors
+///
+/// Another ending.
+pub fn check_ending(out: &Path, ending: &str, what: &str) -> Result<(), Error> {
+    if out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending)) {
+        return Ok(());
+    }
+    Err(Error::bad_input(format!("{}: {what} {ending} file", out.display()))
+        .hint(format!("give --out a name that ends in .{ending}")))
+}
+
+/// Writes an answer, so that a reader sees the old file or the whole new one.
+///
+/// # Errors
+///
+/// A file that cannot be written; an existing one is then untouched.
+pub fn write(out: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_atomically(out, bytes).map_err(|error| match error {
+        FigureError::Write { source, .. } => Error::writing(out, source),
+        other => other.into(),
+    })
+}
 
 /// Refuses a file that an answer must not be written to, before anything is computed.
 ///

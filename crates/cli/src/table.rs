@@ -1,5 +1,7 @@
 //! Numbers, points and columns as a person reads them.
 
+use serde_json::Value;
+
 /// The most coordinates of a point in a line.
 const MOST_COORDINATES: usize = 4;
 
@@ -26,6 +28,20 @@ pub fn aligned(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Strin
         cells.join("  ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
+}
+
+/// A value of JSON without the quotes of a string.
+pub fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// A line of csv, its cells quoted as RFC 4180 says.
+pub fn csv_line<S: AsRef<str>>(cells: impl IntoIterator<Item = S>) -> String {
+    let quoted = cells.into_iter().map(|cell| match cell.as_ref() {
+        cell if cell.contains([',', '"', '\n', '\r']) => format!("\"{}\"", cell.replace('"', "\"\"")),
+        cell => cell.to_owned(),
+    });
+    quoted.collect::<Vec<_>>().join(",") + "\n"
 }
 
 /// A number in four digits.
@@ -60,6 +76,11 @@ mod tests {
     fn columns_stand_under_their_heads() {
         let rows = [vec!["1".to_owned(), "0.25".to_owned()], vec!["10".to_owned(), "-".to_owned()]];
         assert_eq!(aligned(&["r", "ζ*"], rows.into_iter()), " r    ζ*\n 1  0.25\n10     -\n");
+    }
+
+    #[test]
+    fn cells_of_csv_are_quoted() {
+        assert_eq!(csv_line(["a", "b,c", "d\"e"]), "a,\"b,c\",\"d\"\"e\"\n");
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The denoising loss at each noise level, and its excess over the exact denoiser.
 
-use brenier_measure::{Denoiser, Estimate, Points, Purpose, Stream, to_points, to_tensor};
+use std::fmt;
+
+use brenier_measure::{
+    Denoiser, Estimate, LARGEST_SUBSET, Points, Purpose, Stream, point_posteriors, to_points, to_tensor,
+};
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ndarray::{Axis, s};
+use ndarray::Axis;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +22,79 @@ pub struct DenoisingLoss {
     pub loss: f64,
     /// Its standard error over the points.
     pub std_error: f64,
-    /// The loss of the exact denoiser `D* = E[X | X + σZ]` on the same points and noise, where it is known.
-    pub exact: Option<f64>,
-    /// `E|D(y, σ) - D*(y, σ)|²/d`: the excess loss, since x - D*(y) is orthogonal to every function of y.
+    /// The loss of the best denoiser on the same points and noise, an estimate of `J*_σ = E tr Cov(X | X + σZ)/d`: see [`Optimum`].
+    #[serde(alias = "exact")]
+    pub optimal: Option<f64>,
+    /// The loss above the optimal one.
     ///
-    /// It has the same expectation as `loss - exact` and a much smaller variance.
+    /// Where the exact denoiser D* is known it is `E|D(y, σ) - D*(y, σ)|²/d`: x - D*(y) is orthogonal to every function of y, so that
+    /// this has the expectation of `loss - optimal` and a much smaller variance. Else it is that difference.
     pub excess: Option<Estimate>,
+    /// `E σ² tr ∂D(y, σ)/d`, the posterior variance that the denoiser itself claims by its Jacobian (Tweedie's formula for the
+    /// covariance); `J*_σ` for the exact one. As `σ E z·D(x + σz, σ)/d`, which is the same by Stein's identity.
+    #[serde(default)]
+    pub posterior_variance: Option<Estimate>,
+}
+
+impl DenoisingLoss {
+    /// The optimal loss where a picture of both can show it: points apart from each other have one of e^{-huge}.
+    pub fn visible_optimal(&self) -> Option<f64> {
+        self.optimal.filter(|optimal| *optimal > VISIBLE * self.loss)
+    }
+}
+
+/// The least part of a loss that is drawn beside it.
+const VISIBLE: f64 = 1e-3;
+
+/// What the optimal loss was taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimum {
+    /// The exact denoiser of the target.
+    Exact,
+    /// The exact denoisers of so many points that hold the source of what is denoised ([`point_posteriors`]): on average at most the
+    /// optimal loss of the law that points come from.
+    Points(usize),
+}
+
+impl fmt::Display for Optimum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => {
+                write!(
+                    f,
+                    "optimal: E tr Cov(x | x + σz)/d of the target, which no network goes below; excess: what is left to learn"
+                )
+            }
+            Self::Points(count) => write!(
+                f,
+                "optimal: E tr Cov(x | x + σz)/d of {count} points, on average at most that of their law, and near it where σ is above \
+                 their spacing; excess: the loss above it, at least what is left to learn"
+            ),
+        }
+    }
+}
+
+/// Where the optimal loss is taken from.
+#[derive(Clone, Copy)]
+pub enum BestDenoiser<'a> {
+    /// The exact denoiser of the target.
+    Exact(&'a dyn Denoiser),
+    /// The judged points themselves, and other points of their law in random order.
+    Points {
+        /// They are none of the judged ones; there may be none.
+        others: &'a Points,
+    },
+}
+
+impl BestDenoiser<'_> {
+    /// What is to be said of the optimal loss of `n` points.
+    pub fn optimum(&self, n: usize) -> Optimum {
+        match self {
+            Self::Exact(_) => Optimum::Exact,
+            Self::Points { others } => Optimum::Points((n + others.nrows()).min(LARGEST_SUBSET)),
+        }
+    }
 }
 
 /// `count` noise levels from `low` to `high`, equally spaced in their logarithm.
@@ -50,14 +121,18 @@ pub fn log_grid(low: f64, high: f64, count: usize) -> Vec<f64> {
 /// that is not positive, a denoiser that answers with NaN.
 pub fn denoising_loss(
     denoiser: &dyn Denoiser,
-    exact: Option<&dyn Denoiser>,
+    best: Option<BestDenoiser>,
     points: &Points,
     levels: &[f64],
     seed: u64,
     (dtype, device): (DType, &Device),
 ) -> Result<Vec<DenoisingLoss>, EvalError> {
     check("held-out points", points, 2)?;
-    for dim in [Some(denoiser.dim()), exact.map(Denoiser::dim)].into_iter().flatten() {
+    let of_best = best.map(|best| match best {
+        BestDenoiser::Exact(exact) => exact.dim(),
+        BestDenoiser::Points { others } => others.ncols(),
+    });
+    for dim in [Some(denoiser.dim()), of_best].into_iter().flatten() {
         if dim != points.ncols() {
             let a = points.ncols();
             return Err(EvalError::DimensionMismatch { a_name: "held-out points", a, b_name: "the denoiser", b: dim });
@@ -66,25 +141,49 @@ pub fn denoising_loss(
     if let Some(index) = levels.iter().position(|sigma| !(sigma.is_finite() && *sigma > 0.0)) {
         return Err(EvalError::NoiseLevel { index, sigma: levels[index] });
     }
-    let noise = noise(points.dim(), seed);
-    let cpu = Device::flex();
+    let (noise, dim) = (noise(points.dim(), seed), points.ncols() as f64);
+    let mean = points.mean_axis(Axis(0)).expect("at least two points");
+    let variance = points.var_axis(Axis(0), 0.0).mean().expect("at least one coordinate");
+    let mut squares = vec![Squares::default(); levels.len()];
+    let mut add = |rows: &[usize], best: Option<(&dyn Denoiser, Excess)>| {
+        let (x, z) = (points.select(Axis(0), rows), noise.select(Axis(0), rows));
+        for (&sigma, squares) in levels.iter().zip(&mut squares) {
+            let y = &x + &(&z * sigma);
+            let denoised = denoise(denoiser, &y, sigma, dtype, device);
+            let losses = mean_squares(&(&denoised - &x));
+            if let Some((best, excess)) = best {
+                let best = denoise(best, &y, sigma, DType::F64, &Device::flex());
+                let optimal = mean_squares(&(&best - &x));
+                squares.excess.extend(match excess {
+                    Excess::Orthogonal => mean_squares(&(&denoised - &best)),
+                    Excess::Difference => losses.iter().zip(&optimal).map(|(loss, optimal)| loss - optimal).collect(),
+                });
+                squares.optimal.extend(optimal);
+            }
+            squares.loss.extend(losses);
+            // What a Gaussian would answer to x is independent of z, and takes most of the variance away.
+            let shrink = variance / (variance + sigma * sigma);
+            let off = &denoised - &mean - &((&x - &mean) * shrink);
+            squares.claimed.extend(off.rows().into_iter().zip(z.rows()).map(|(off, z)| sigma * off.dot(&z) / dim));
+        }
+    };
+    match best {
+        Some(BestDenoiser::Points { others }) => {
+            for block in point_posteriors(points, others, &Stream::new(seed, Purpose::Subsets)) {
+                let (rows, posterior) = block?;
+                add(&rows, Some((&posterior, Excess::Difference)));
+            }
+        }
+        Some(BestDenoiser::Exact(exact)) => {
+            tiles(points.nrows()).for_each(|rows| add(&rows, Some((exact, Excess::Orthogonal))));
+        }
+        None => tiles(points.nrows()).for_each(|rows| add(&rows, None)),
+    }
     levels
         .iter()
-        .map(|&sigma| {
-            let mut squares = [Vec::new(), Vec::new(), Vec::new()];
-            for first in (0..points.nrows()).step_by(TILE) {
-                let rows = s![first..(first + TILE).min(points.nrows()), ..];
-                let x = points.slice(rows);
-                let y = &x + &(&noise.slice(rows) * sigma);
-                let denoised = denoise(denoiser, &y, sigma, dtype, device);
-                squares[0].extend(mean_squares(&(&denoised - &x)));
-                if let Some(exact) = exact {
-                    let best = denoise(exact, &y, sigma, DType::F64, &cpu);
-                    squares[1].extend(mean_squares(&(&best - &x)));
-                    squares[2].extend(mean_squares(&(&denoised - &best)));
-                }
-            }
-            let [loss, exact_loss, excess] = squares.map(Estimate::mean);
+        .zip(squares)
+        .map(|(&sigma, squares)| {
+            let loss = Estimate::mean(squares.loss);
             if !loss.value.is_finite() {
                 return Err(EvalError::Denoiser { sigma });
             }
@@ -92,11 +191,32 @@ pub fn denoising_loss(
                 sigma,
                 loss: loss.value,
                 std_error: loss.std_error,
-                exact: exact.map(|_| exact_loss.value),
-                excess: exact.map(|_| excess),
+                optimal: best.map(|_| Estimate::mean(squares.optimal).value),
+                excess: best.map(|_| Estimate::mean(squares.excess)),
+                posterior_variance: Some(Estimate::mean(squares.claimed)),
             })
         })
         .collect()
+}
+
+/// What every point adds at one level.
+#[derive(Clone, Default)]
+struct Squares {
+    loss: Vec<f64>,
+    optimal: Vec<f64>,
+    excess: Vec<f64>,
+    claimed: Vec<f64>,
+}
+
+/// How the excess is taken: the best denoiser of points that training saw is no function of the law alone, and nothing is orthogonal to it.
+#[derive(Clone, Copy)]
+enum Excess {
+    Orthogonal,
+    Difference,
+}
+
+fn tiles(n: usize) -> impl Iterator<Item = Vec<usize>> {
+    (0..n).step_by(TILE).map(move |first| (first..(first + TILE).min(n)).collect())
 }
 
 /// Points that go through a denoiser together: enough to fill it, few enough for its activations.
@@ -163,7 +283,7 @@ mod tests {
         let (exact, model) = (Linear { variance: 2.25, factor: 1.0 }, Linear { variance: 2.25, factor: 0.9 });
         let levels = log_grid(0.01, 100.0, 9);
         let f64_cpu = (DType::F64, &Device::flex());
-        let losses = denoising_loss(&model, Some(&exact), &points, &levels, 3, f64_cpu).unwrap();
+        let losses = denoising_loss(&model, Some(BestDenoiser::Exact(&exact)), &points, &levels, 3, f64_cpu).unwrap();
         for level in losses {
             let total = 2.25 + level.sigma * level.sigma;
             // E Var[x | y] = s²σ²/(s² + σ²); the excess is (0.1)² E(D*)² = 0.01 s⁴/(s² + σ²).
@@ -173,21 +293,55 @@ mod tests {
             let found = level.excess.unwrap();
             assert!(found.std_error < 0.02 * excess, "too noisy to decide: {level:?}");
             assert!((found.value - excess).abs() < 5.0 * found.std_error, "{level:?} against {excess}");
-            assert!((level.exact.unwrap() - best).abs() < 5.0 * level.std_error, "{level:?} against {best}");
+            assert!((level.optimal.unwrap() - best).abs() < 5.0 * level.std_error, "{level:?} against {best}");
+            // σ² tr ∂D/d of the linear one, whatever the points.
+            let claimed = level.posterior_variance.unwrap();
+            assert!(level.sigma < 0.05 || claimed.std_error < 0.02 * best, "too noisy to decide: {level:?}");
+            assert!((claimed.value - 0.9 * best).abs() < 5.0 * claimed.std_error, "{level:?} against {}", 0.9 * best);
         }
+    }
+
+    #[test]
+    fn points_tell_of_the_optimum_from_below() {
+        let points = normal(3_000, 1.5);
+        let model = Linear { variance: 2.25, factor: 0.9 };
+        let f64_cpu = (DType::F64, &Device::flex());
+        let levels = [0.001, 0.3, 1.0, 10.0];
+        for others in [Points::zeros((0, 2)), normal(4_000, 1.5).slice(ndarray::s![3_000.., ..]).to_owned()] {
+            let best = BestDenoiser::Points { others: &others };
+            assert_eq!(best.optimum(3_000), Optimum::Points(2_000));
+            let alone = denoising_loss(&model, None, &points, &levels, 3, f64_cpu).unwrap();
+            let found = denoising_loss(&model, Some(best), &points, &levels, 3, f64_cpu).unwrap();
+            for (level, alone) in found.iter().zip(alone) {
+                let best = 2.25 * level.sigma * level.sigma / (2.25 + level.sigma * level.sigma);
+                let (optimal, excess) = (level.optimal.unwrap(), level.excess.unwrap());
+                assert!((level.loss / alone.loss - 1.0).abs() < 1e-12 && level.std_error > 0.0, "{level:?} {alone:?}");
+                assert!((level.loss - optimal - excess.value).abs() < 1e-12 * level.loss, "{level:?}");
+                assert!(optimal < best + 5.0 * level.std_error, "{level:?} against {best}");
+                if level.sigma >= 1.0 {
+                    assert!(level.std_error < 0.03 * best, "too noisy to decide: {level:?}");
+                    assert!(optimal > 0.97 * best - 5.0 * level.std_error, "{level:?} against {best}");
+                }
+            }
+            assert!(found[0].optimal.unwrap() < 1e-3 * found[0].loss);
+        }
+        let other_space = Points::zeros((1, 3));
+        let refused =
+            denoising_loss(&model, Some(BestDenoiser::Points { others: &other_space }), &points, &levels, 3, f64_cpu);
+        assert!(matches!(refused, Err(EvalError::DimensionMismatch { b: 3, .. })));
     }
 
     #[test]
     fn tiles_and_number_types_do_not_show() {
         // A point's noise is a function of its index: the first 300 of many points give what 300 alone give.
         let points = normal(TILE + 7, 1.5);
-        assert_eq!(noise((300, 2), 3), noise(points.dim(), 3).slice(s![..300, ..]));
+        assert_eq!(noise((300, 2), 3), noise(points.dim(), 3).slice(ndarray::s![..300, ..]));
         let model = Linear { variance: 2.25, factor: 0.9 };
         let cpu = Device::flex();
         let at = |dtype| denoising_loss(&model, None, &points, &[0.5], 3, (dtype, &cpu)).unwrap()[0];
         let (single, double) = (at(DType::F32), at(DType::F64));
         assert!((single.loss / double.loss - 1.0).abs() < 1e-5, "{single:?} {double:?}");
-        assert_eq!(double.exact, None);
+        assert_eq!(double.optimal, None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Judgements: how far a sampler is from its target, with standard errors and the floor of a perfect one.
 //!
 //! - [`evaluate`]: every distance of [`Metric`] between samples and a [`Reference`], as an [`Evaluation`] of [`MetricReport`]s;
-//! - [`denoising_loss()`]: the loss of a denoiser at each noise level, and its excess over the exact one;
+//! - [`denoising_loss()`]: the loss of a denoiser at each noise level, and its excess over the optimal one;
 //! - [`classes()`]: which classes of labelled data the samples fall into, and whether they copy the data;
 //! - [`LogDensities`]: a sampler with a density against an unnormalised target;
 //! - [`mode_coverage()`]: which modes of a mixture the samples reach, and in what shares;
@@ -44,7 +44,7 @@ mod w2;
 
 pub use classes::{ClassCount, Classes, Labelled, classes};
 pub use covariance_error::covariance_error;
-pub use denoising_loss::{DenoisingLoss, denoising_loss, log_grid};
+pub use denoising_loss::{BestDenoiser, DenoisingLoss, Optimum, denoising_loss, log_grid};
 pub use energy_distance::energy_distance;
 pub use error::EvalError;
 pub use kl_classifier::{KlClassifier, kl_classifier};

@@ -17,7 +17,7 @@ use crate::posterior_summary::{CoordinateSummary, SummaryTable};
 use crate::report::{digits, optional};
 use crate::sliced_w2::{random_directions, sliced_w2_rounding, sliced_w2_value};
 use crate::{
-    DIRECTIONS, DenoisingLoss, Direction, EvalError, MetricReport, MetricTable, Reference, covariance_error,
+    DIRECTIONS, DenoisingLoss, Direction, EvalError, MetricReport, MetricTable, Optimum, Reference, covariance_error,
     energy_distance, kl_classifier, kl_knn, mean_error, mmd, sinkhorn_divergence, sliced_w2, w1, w2,
 };
 
@@ -246,6 +246,9 @@ pub struct Evaluation {
     /// The denoising loss at each noise level, where the sampler has a denoiser.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denoising_loss: Vec<DenoisingLoss>,
+    /// What the optimal denoising loss was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimum: Option<Optimum>,
     /// The classes of the samples, where the data have labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Classes>,
@@ -359,6 +362,7 @@ pub fn evaluate(
         seed,
         metrics: reports,
         denoising_loss: Vec::new(),
+        optimum: None,
         classes: None,
         posterior: Vec::new(),
     })
@@ -378,7 +382,7 @@ impl fmt::Display for Evaluation {
             writeln!(
                 f,
                 "\n{:>12}  {:>12}  {:>10}  {:>12}  {:>12}",
-                "noise level", "loss", "std error", "exact", "excess"
+                "noise level", "loss", "std error", "optimal", "excess"
             )?;
             for level in &self.denoising_loss {
                 writeln!(
@@ -387,12 +391,15 @@ impl fmt::Display for Evaluation {
                     digits(level.sigma),
                     digits(level.loss),
                     digits(level.std_error),
-                    optional(level.exact),
+                    optional(level.optimal),
                     optional(level.excess.map(|excess| excess.value)),
                 )?;
             }
         }
-        Ok(())
+        match self.optimum {
+            Some(optimum) => writeln!(f, "{optimum}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -603,6 +610,7 @@ mod tests {
             seed: 3,
             metrics,
             denoising_loss: Vec::new(),
+            optimum: None,
             classes: None,
             posterior: Vec::new(),
         };

@@ -18,6 +18,27 @@ pub enum Direction {
     NearFloorIsBetter,
 }
 
+impl Direction {
+    /// How bad a value is: of two, the better has the lower badness; `None` where that takes a floor and there is none.
+    pub fn badness(self, value: f64, floor: Option<f64>) -> Option<f64> {
+        match self {
+            Self::LowerIsBetter => Some(value),
+            Self::HigherIsBetter => Some(-value),
+            Self::NearFloorIsBetter => Some((value - floor?).abs()),
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::LowerIsBetter => "low",
+            Self::HigherIsBetter => "high",
+            Self::NearFloorIsBetter => "near floor",
+        })
+    }
+}
+
 /// Something that was decided or found beside a value: the ε of a Sinkhorn divergence, the k of a k-nearest-neighbour estimate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -211,20 +232,16 @@ fn write_table(f: &mut fmt::Formatter<'_>, metrics: &BTreeMap<String, MetricRepo
     )?;
     let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
     for (name, report) in metrics {
-        let good = match report.direction {
-            Direction::LowerIsBetter => "low",
-            Direction::HigherIsBetter => "high",
-            Direction::NearFloorIsBetter => "near floor",
-        };
         writeln!(
             f,
-            "{name:width$}  {:>10} ± {:<9}  {:>10} ± {:<9}  {:>7}  {:>7}  {good}",
+            "{name:width$}  {:>10} ± {:<9}  {:>10} ± {:<9}  {:>7}  {:>7}  {}",
             optional(report.value),
             optional(report.std_error),
             optional(report.floor),
             optional(report.floor_sd),
             report.z_score.map_or("-".to_owned(), |z| format!("{z:.1}")),
             report.n,
+            report.direction,
         )?;
         for note in report.note.iter().flat_map(|note| note.split("; ")) {
             match notes.iter_mut().find(|(other, _)| *other == note) {

@@ -74,6 +74,8 @@ pub enum Purpose {
     Polish = 28,
     /// Points of the reference, and places of a batch, in a descent on the semi-dual.
     SemiDual = 29,
+    /// Points whose empirical posterior stands for that of their law.
+    Subsets = 30,
 }
 
 /// All words of one (seed, purpose).

@@ -85,7 +85,8 @@ pub trait Method {
     /// What is judged on points that are not trained on, by name: the lowest value makes the best checkpoint.
     fn held_out(&self, state: &Self::State) -> (&'static str, f64);
 
-    /// The least value that [`held_out`](Self::held_out) can have, by the name under which the distance to it is told; none where it is not known.
+    /// The least value that [`held_out`](Self::held_out) can have but by chance, or a bound from below, by the name under which the distance to
+    /// it is told; none where it is not known.
     fn optimum(&self) -> Option<(&'static str, f64)> {
         None
     }

@@ -71,9 +71,13 @@ impl Localization<'_> {
         self.record().map(drop)
     }
 
-    /// The curve, where it is kept and sound.
-    pub fn kept_curve(&self) -> Option<SamplingCurve> {
-        self.read().map(|record| record.curve)
+    /// The curve, where it is kept.
+    ///
+    /// # Errors
+    ///
+    /// In words, why what is kept cannot be used.
+    pub fn kept_curve(&self) -> Result<Option<SamplingCurve>, String> {
+        Ok(self.read()?.map(|record| record.curve))
     }
 
     /// The levels of a localized grid for a sampler.
@@ -123,8 +127,10 @@ impl Localization<'_> {
 
     /// The kept record, or a new one that is kept from now on.
     fn record(&self) -> Result<Record, Error> {
-        if let Some(record) = self.read() {
-            return Ok(record);
+        match self.read() {
+            Ok(Some(record)) => return Ok(record),
+            Ok(None) => {}
+            Err(damage) => warn!("{damage}; it is computed anew"),
         }
         let points = self.points()?;
         let curve =
@@ -142,18 +148,14 @@ impl Localization<'_> {
     }
 
     /// The record of this run, if it is kept and sound.
-    fn read(&self) -> Option<Record> {
-        match self.0.directory?.read_record::<Record>(LOCALIZATION, FORMAT, VERSION) {
-            Ok(Some(record)) if record.fingerprint == self.0.record.fingerprint() => Some(record),
-            Ok(Some(_)) => {
-                warn!("{LOCALIZATION} is that of another run; it is computed anew");
-                None
+    fn read(&self) -> Result<Option<Record>, String> {
+        let Some(directory) = self.0.directory else { return Ok(None) };
+        match directory.read_record::<Record>(LOCALIZATION, FORMAT, VERSION) {
+            Ok(Some(record)) if record.fingerprint != self.0.record.fingerprint() => {
+                Err(format!("{LOCALIZATION} is that of another run"))
             }
-            Ok(None) => None,
-            Err(damage) => {
-                warn!("{LOCALIZATION} is computed anew: {damage}");
-                None
-            }
+            Ok(record) => Ok(record),
+            Err(damage) => Err(format!("{LOCALIZATION} cannot be used: {damage}")),
         }
     }
 

@@ -1,7 +1,10 @@
 //! Charts as numbers: what the script of a page draws.
 
 use brenier_measure::Points;
+use ndarray::ArrayView2;
 use serde::Serialize;
+
+use crate::table::number;
 
 /// The most points of one curve on a page of one.
 const MOST_POINTS: usize = 1000;
@@ -30,7 +33,7 @@ pub struct Lines {
     /// What the curves are.
     pub title: String,
     /// The horizontal axis.
-    pub x: &'static str,
+    pub x: String,
     /// The vertical axis.
     pub y: String,
     /// Whether the horizontal axis is logarithmic.
@@ -96,7 +99,7 @@ impl Chart {
     pub fn summary(&self) -> String {
         match self {
             Self::Lines(lines) => {
-                let curves: Vec<String> = lines.curves.iter().map(|curve| curve.summary(lines.x)).collect();
+                let curves: Vec<String> = lines.curves.iter().map(|curve| curve.summary(&lines.x)).collect();
                 format!("{}: {} against {}. {}.", lines.title, lines.y, lines.x, curves.join("; "))
             }
             Self::Scatter(scatter) => {
@@ -106,7 +109,7 @@ impl Chart {
                 format!("{}: {} in the plane of {x} and {y}.", scatter.title, clouds.join(" and "))
             }
             Self::Density(density) => {
-                let [[x_low, x_high], [y_low, y_high]] = density.range.map(|range| range.map(digits));
+                let [[x_low, x_high], [y_low, y_high]] = density.range.map(|range| range.map(number));
                 let [x, y] = &density.axes;
                 format!(
                     "{}: {} points by cell, {x} from {x_low} to {x_high}, {y} from {y_low} to {y_high}.",
@@ -157,7 +160,7 @@ impl Curve {
             return format!("{} has no values", self.name);
         };
         let least = self.points.iter().min_by(|a, b| a.1.total_cmp(&b.1)).expect("a first point");
-        let [a, b, c, d, e, f] = [first.1, first.0, last.1, last.0, least.1, least.0].map(digits);
+        let [a, b, c, d, e, f] = [first.1, first.0, last.1, last.0, least.1, least.0].map(number);
         format!("{} goes from {a} at {x} {b} to {c} at {d}, its least value is {e} at {f}", self.name)
     }
 }
@@ -189,19 +192,17 @@ impl Density {
     }
 }
 
-/// A rectangle about points of the plane, with a margin.
+/// A square about points of the plane, with a margin.
 pub fn frame<'a>(clouds: impl IntoIterator<Item = &'a Points>) -> [[f64; 2]; 2] {
     let clouds: Vec<&Points> = clouds.into_iter().collect();
-    [0, 1].map(|axis| {
-        let [low, high] = extent(clouds.iter().flat_map(|points| points.column(axis)).copied());
-        let margin = 0.05 * (high - low).max(f64::MIN_POSITIVE);
-        let margin = if high > low { margin } else { 0.5 };
-        [low - margin, high + margin]
-    })
+    let ranges = [0, 1].map(|axis| extent(clouds.iter().flat_map(|points| points.column(axis)).copied()));
+    let span = ranges.iter().fold(0.0_f64, |span, [low, high]| span.max(high - low));
+    let half = if span > 0.0 { 0.55 * span } else { 0.5 };
+    ranges.map(|[low, high]| low + (high - low) / 2.0).map(|centre| [centre - half, centre + half])
 }
 
 /// Two coordinates of points.
-pub fn plane(points: &Points, [x, y]: [usize; 2]) -> Vec<[f64; 2]> {
+pub fn plane(points: ArrayView2<f64>, [x, y]: [usize; 2]) -> Vec<[f64; 2]> {
     points
         .rows()
         .into_iter()
@@ -221,11 +222,6 @@ fn extent(values: impl Iterator<Item = f64>) -> [f64; 2] {
         .filter(|value| value.is_finite())
         .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)]);
     if low <= high { [low, high] } else { [0.0, 1.0] }
-}
-
-/// A number as a person reads it.
-pub fn digits(value: f64) -> String {
-    crate::table::number(value)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
   const NS = "http://www.w3.org/2000/svg";
   const COLOURS = ["#0b63a5", "#b8460e", "#00734f", "#8a3a7b", "#6b5900", "#44494f", "#b00d3a", "#2f6f7f"];
   const DASHES = ["", "7 3", "2 3", "9 3 2 3"];
-  const WIDTH = 560, HEIGHT = 360, LEFT = 72, RIGHT = 12, TOP = 10, BOTTOM = 44;
+  const WIDEST = 560, NARROWEST = 320, HEIGHT = 360, LEFT = 72, RIGHT = 12, TOP = 10, BOTTOM = 44;
 
   const element = (name, attributes = {}, text) => {
     const made = document.createElementNS(NS, name);
@@ -93,15 +93,28 @@
       this.axes = data.kind === "lines" ? [data.x, data.y] : data.axes;
       this.view = null;
       this.cursor = null;
-      this.height = data.kind === "lines" ? HEIGHT : WIDTH - LEFT - RIGHT + TOP + BOTTOM;
+      const words = `words-${figure.dataset.chart}`;
       const title = html("p", { class: "title" }, data.title);
       this.svg = element("svg", {
-        viewBox: `0 0 ${WIDTH} ${this.height}`, role: "img", tabindex: "0", "aria-label":
-          `${summary} Arrow keys read values, plus and minus enlarge, escape resets.`,
+        role: "application", "aria-roledescription": "chart", tabindex: "0", "aria-label": data.title, "aria-describedby": words,
       });
-      this.readout = html("p", { class: "readout", "aria-live": "polite" });
-      figure.prepend(title, this.controls(), this.svg, this.readout);
+      const keys = this.series.length ? "Arrow keys read values, plus and minus enlarge, escape resets." : "Plus and minus enlarge, escape resets.";
+      const described = html("p", { id: words, class: "unseen" }, `${summary} ${keys}`);
+      // A pointer that moves is not read aloud; keys are.
+      this.readout = html("p", { class: "readout", "aria-live": "off" });
+      figure.prepend(title, this.controls(), this.svg, this.readout, described);
       this.listen();
+      this.fit();
+    }
+
+    // Takes the width of the page, so that letters keep their size on a small one.
+    fit() {
+      const room = Math.round(this.figure.clientWidth) || WIDEST;
+      const width = Math.min(Math.max(room, NARROWEST), WIDEST);
+      if (width === this.width) return;
+      this.width = width;
+      this.height = this.data.kind === "lines" ? HEIGHT : width - LEFT - RIGHT + TOP + BOTTOM;
+      this.svg.setAttribute("viewBox", `0 0 ${width} ${this.height}`);
       this.draw();
     }
 
@@ -127,16 +140,24 @@
         bar.append(button);
       });
       if (this.data.kind === "lines" && this.data.ticks.length) bar.append(html("span", {}, `❘ ${this.data.ticks_name}`));
+      if (this.data.kind === "density") {
+        bar.append(html("span", {}, `darkest cell: ${number(Math.max(0, ...this.data.counts))} points`));
+      }
       const tool = (name, act) => {
         const button = html("button", { type: "button", class: "tool" }, name);
-        button.addEventListener("click", () => { act(); this.draw(); });
+        button.addEventListener("click", () => { act(button); this.draw(); });
         bar.append(button);
         return button;
       };
       if (this.data.kind === "lines" && this.series.some((s) => s.points.some((p) => p[1] > 0))) {
-        tool("log / linear", () => { this.logY = !this.logY; this.view = null; });
+        const log = tool("logarithmic", (button) => {
+          this.logY = !this.logY;
+          this.view = null;
+          button.setAttribute("aria-pressed", String(this.logY));
+        });
+        log.setAttribute("aria-pressed", String(this.logY));
       }
-      tool("whole", () => { this.view = null; });
+      tool("reset zoom", () => { this.view = null; });
       return bar;
     }
 
@@ -163,17 +184,17 @@
 
     draw() {
       const ranges = this.ranges();
-      this.x = scale(ranges[0], [LEFT, WIDTH - RIGHT], this.logX);
+      this.x = scale(ranges[0], [LEFT, this.width - RIGHT], this.logX);
       this.y = scale(ranges[1], [this.height - BOTTOM, TOP], this.logY);
       const inside = element("g");
       const clip = `clip-${this.figure.dataset.chart}`;
       const definitions = element("defs");
       const rectangle = element("clipPath", { id: clip });
-      rectangle.append(element("rect", { x: LEFT, y: TOP, width: WIDTH - LEFT - RIGHT, height: this.height - TOP - BOTTOM }));
+      rectangle.append(element("rect", { x: LEFT, y: TOP, width: this.width - LEFT - RIGHT, height: this.height - TOP - BOTTOM }));
       definitions.append(rectangle);
       inside.setAttribute("clip-path", `url(#${clip})`);
       const frame = element("g");
-      const xMarks = marks(ranges[0], this.logX, 7), yMarks = marks(ranges[1], this.logY, 6);
+      const xMarks = marks(ranges[0], this.logX, this.width < 450 ? 4 : 7), yMarks = marks(ranges[1], this.logY, 6);
       const between = (found, log) => (log && found.length > 1 && found[1] / found[0] > 8 ? 0 : found[1] - found[0]);
       for (const value of xMarks) {
         const at = this.x.place(value);
@@ -182,12 +203,12 @@
       }
       for (const value of yMarks) {
         const at = this.y.place(value);
-        frame.append(element("path", { class: "grid", d: `M${LEFT} ${at}H${WIDTH - RIGHT}` }),
+        frame.append(element("path", { class: "grid", d: `M${LEFT} ${at}H${this.width - RIGHT}` }),
           element("text", { x: LEFT - 6, y: at + 4, "text-anchor": "end" }, label(value, between(yMarks, this.logY))));
       }
       frame.append(
-        element("path", { class: "axis", fill: "none", d: `M${LEFT} ${TOP}V${this.height - BOTTOM}H${WIDTH - RIGHT}` }),
-        element("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: this.height - 8, "text-anchor": "middle" }, this.axes[0]),
+        element("path", { class: "axis", fill: "none", d: `M${LEFT} ${TOP}V${this.height - BOTTOM}H${this.width - RIGHT}` }),
+        element("text", { x: (LEFT + this.width - RIGHT) / 2, y: this.height - 8, "text-anchor": "middle" }, this.axes[0]),
         element("text", { transform: `translate(13 ${(TOP + this.height - BOTTOM) / 2}) rotate(-90)`, "text-anchor": "middle" }, this.axes[1]));
       if (this.data.kind === "density") this.cells(inside); else this.marksOf(inside);
       if (this.data.kind === "lines" && this.data.ticks.length) this.ticks(inside);
@@ -257,13 +278,32 @@
 
     place(event) {
       const box = this.svg.getBoundingClientRect();
-      return [(event.clientX - box.left) * WIDTH / box.width, (event.clientY - box.top) * this.height / box.height];
+      return [(event.clientX - box.left) * this.width / box.width, (event.clientY - box.top) * this.height / box.height];
+    }
+
+    // Whether a place lies between the axes.
+    inside([x, y]) { return x >= LEFT && x <= this.width - RIGHT && y >= TOP && y <= this.height - BOTTOM; }
+
+    // Says what is under the pointer.
+    read(at) {
+      this.readout.setAttribute("aria-live", "off");
+      if (this.data.kind !== "density") {
+        const found = this.inside(at) ? this.nearest(at) : null;
+        if (found) this.tell(...found);
+        return;
+      }
+      const { cells, counts, range } = this.data;
+      const cell = [this.x.value(at[0]), this.y.value(at[1])].map((value, axis) => Math.floor((value - range[axis][0]) / (range[axis][1] - range[axis][0]) * cells));
+      const there = this.inside(at) && cell.every((k) => k >= 0 && k < cells);
+      const edges = (axis) => [0, 1].map((k) => number(Number((range[axis][0] + (range[axis][1] - range[axis][0]) * (cell[axis] + k) / cells).toPrecision(4)))).join(" to ");
+      this.readout.textContent = there ? `${this.axes[0]} ${edges(0)}, ${this.axes[1]} ${edges(1)}: ${counts[cell[1] * cells + cell[0]]} points` : "";
     }
 
     nearest([x, y]) {
       let best = null, least = Infinity;
       for (const [series, k] of this.shown()) {
         for (const point of series.points.filter((p) => this.drawable(p))) {
+          if (!this.inside([this.x.place(point[0]), this.y.place(point[1])])) continue;
           const distance = (this.x.place(point[0]) - x) ** 2 + (this.y.place(point[1]) - y) ** 2;
           if (distance < least) { least = distance; best = [point, k]; }
         }
@@ -273,7 +313,7 @@
 
     zoom(factor) {
       const around = this.cursor ? this.cursor.point : [0, 1].map((axis) => {
-        const ends = axis ? [this.height - BOTTOM, TOP] : [LEFT, WIDTH - RIGHT];
+        const ends = axis ? [this.height - BOTTOM, TOP] : [LEFT, this.width - RIGHT];
         return (axis ? this.y : this.x).value((ends[0] + ends[1]) / 2);
       });
       if (this.series.length && !this.shown().length) return;
@@ -325,8 +365,7 @@
       this.svg.addEventListener("pointermove", (event) => {
         const at = this.place(event);
         if (!from) {
-          const found = this.nearest(at);
-          if (found) this.tell(...found);
+          this.read(at);
           return;
         }
         const [x, y] = [Math.min(from[0], at[0]), Math.min(from[1], at[1])];
@@ -341,7 +380,14 @@
           const sorted = (scale, a, b) => [scale.value(a), scale.value(b)].sort((p, q) => p - q);
           // A flat drag enlarges along the axis alone.
           const flat = Math.abs(at[1] - from[1]) <= 8;
-          this.look([sorted(this.x, from[0], at[0]), flat ? this.ranges()[1] : sorted(this.y, from[1], at[1])]);
+          if (this.data.kind === "lines") {
+            this.look([sorted(this.x, from[0], at[0]), flat ? this.ranges()[1] : sorted(this.y, from[1], at[1])]);
+          } else {
+            // Units stay equal: the square about the box.
+            const box = [sorted(this.x, from[0], at[0]), sorted(this.y, from[1], at[1])];
+            const half = Math.max(...box.map(([low, high]) => high - low)) / 2;
+            this.look(box.map(([low, high]) => [(low + high) / 2 - half, (low + high) / 2 + half]));
+          }
         }
         from = box = null;
       });
@@ -361,19 +407,24 @@
         }[event.key];
         if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
         event.preventDefault();
+        this.readout.setAttribute("aria-live", "polite");
         act();
       });
     }
   }
 
+  const drawn = [];
   const charts = JSON.parse(document.getElementById("charts").textContent);
   for (const figure of document.querySelectorAll("figure.chart")) {
     const chart = charts[Number(figure.dataset.chart)];
     try {
-      new Chart(figure, chart, figure.dataset.summary);
+      drawn.push(new Chart(figure, chart, figure.dataset.summary));
     } catch (error) {
       // One chart that fails takes no other with it, and its numbers stand below.
       console.error(error);
     }
   }
+  window.addEventListener("resize", () => drawn.forEach((chart) => chart.fit()));
+  // On paper nothing can be opened.
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details.config").forEach((config) => { config.open = true; }));
 })();

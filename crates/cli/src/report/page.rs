@@ -1,25 +1,43 @@
 //! The page: sections, tables, and the places where charts are drawn.
 
-use std::collections::BTreeSet;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use brenier_eval::{Direction, MetricReport};
+use brenier_eval::{DenoisingLoss, MetricReport, Optimum};
+use brenier_measure::Points;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use ndarray::s;
 use serde_json::Value;
 
-use super::chart::{Chart, Cloud, Curve, Density, Lines, Scatter, digits, frame, plane};
+use super::chart::{Chart, Cloud, Curve, Density, Lines, Scatter, frame, plane};
+use super::comparison::comparison;
 use super::run::{Picture, ReportedRun};
+use super::training::training;
 use crate::shell;
+use crate::table;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Bytes of pictures on a page: with the charts it stays below 5 MB.
-const PICTURE_BYTES: usize = 3_400_000;
+/// The bytes of a page, but for one whose runs are too many even without pictures.
+pub const MOST_BYTES: usize = 5_000_000;
 
-/// Rows of the table beside a chart.
+/// Bytes for the words beside pictures.
+const BESIDE_PICTURES: usize = 100_000;
+
+/// Rows of the table beside a chart of the page of one run.
 const MOST_ROWS: usize = 60;
+
+/// Rows of the tables beside one chart of every run.
+const ROWS_OF_ALL: usize = 600;
+
+/// The least number of rows.
+const FEWEST_ROWS: usize = 10;
+
+/// The points of a cloud in the page of one run.
+const MOST_OF_CLOUD: usize = 2_000;
+
+/// The points of one cloud of every run.
+const POINTS_OF_ALL: usize = 12_000;
 
 /// Coordinates of a pair plot.
 const PAIRED: usize = 3;
@@ -27,16 +45,31 @@ const PAIRED: usize = 3;
 /// Rows of a posterior summary.
 const MOST_COORDINATES: usize = 200;
 
-/// A chart goes into the page as its numbers.
-struct Page {
+/// A page as it is written: a chart goes into it as its numbers.
+pub struct Page {
     charts: Vec<Chart>,
     /// Bytes that are left for pictures.
     room: usize,
+    /// The rows of a table.
+    rows: usize,
+    /// The points of a cloud.
+    points: usize,
 }
 
 /// The page of some runs, at least one; `command` made it.
 pub fn page(runs: &[ReportedRun], command: &str) -> String {
-    let mut page = Page { charts: Vec::new(), room: PICTURE_BYTES };
+    let without_pictures = written(runs, command, 0).len();
+    written(runs, command, MOST_BYTES.saturating_sub(without_pictures + BESIDE_PICTURES))
+}
+
+/// The page with pictures of so many bytes.
+fn written(runs: &[ReportedRun], command: &str, room: usize) -> String {
+    let mut page = Page {
+        charts: Vec::new(),
+        room,
+        rows: (ROWS_OF_ALL / runs.len()).clamp(FEWEST_ROWS, MOST_ROWS),
+        points: (POINTS_OF_ALL / runs.len()).clamp(100, MOST_OF_CLOUD),
+    };
     let title = match runs {
         [run] => run.label.clone(),
         _ => format!("{} runs", runs.len()),
@@ -53,9 +86,17 @@ pub fn page(runs: &[ReportedRun], command: &str) -> String {
                 " Their curves stand side by side, their metrics do not compare and have a table each."
             }
         }
+        @if runs.len() > 1 {
+            nav aria-label="Contents" {
+                a href="#trained" { "What was trained" }
+                a href="#training" { "Training" }
+                @if together { a href="#comparison" { "Metrics side by side" } }
+                @for (index, run) in runs.iter().enumerate() { a href={ "#run-" (index) } { (run.label) } }
+            }
+        }
         main {
             (what_was_trained(runs))
-            (page.training(runs))
+            (training(&mut page, runs))
             @if runs.len() > 1 && together { (comparison(runs)) }
             @for (index, run) in runs.iter().enumerate() { (page.run(run, index, runs.len())) }
         }
@@ -103,6 +144,7 @@ fn what_was_trained(runs: &[ReportedRun]) -> Markup {
         ("trained by", &|run| format!("train {}", run.record.program_version)),
         ("steps", &|run| match run.step {
             Some(step) if run.evaluation.is_some() => format!("{step}, finished"),
+            None if run.evaluation.is_some() => "finished; no checkpoint is left".to_owned(),
             Some(step) => format!("{step} of {}, not finished", run.steps),
             None => format!("none of {}", run.steps),
         }),
@@ -111,7 +153,7 @@ fn what_was_trained(runs: &[ReportedRun]) -> Markup {
         ("judged", &|run| {
             run.evaluation.as_ref().map_or("not yet".to_owned(), |(_, settings)| {
                 let said =
-                    |key: &str| settings.get(key).map(|value| format!("{} {}", key.replace('_', " "), plain(value)));
+                    |key: &str| settings.get(key).map(|value| format!("{} {}", key.replace('_', " "), in_words(value)));
                 ["checkpoint", "compared_with", "sampler", "grid", "sigma_min", "sigma_max", "steps", "count", "seed"]
                     .into_iter()
                     .filter_map(said)
@@ -135,64 +177,12 @@ fn what_was_trained(runs: &[ReportedRun]) -> Markup {
     }
 }
 
-/// Metrics of runs with one target side by side.
-fn comparison(runs: &[ReportedRun]) -> Markup {
-    let judged: Vec<_> = runs.iter().map(|run| run.evaluation.as_ref().map(|(evaluation, _)| evaluation)).collect();
-    let names: BTreeSet<&String> = judged.iter().flatten().flat_map(|evaluation| evaluation.metrics.keys()).collect();
-    html! {
-        section aria-labelledby="comparison" {
-            h2 id="comparison" { "Metrics side by side" }
-            p { "Value ± standard error, and in brackets how many standard deviations it lies from that of a perfect sampler. Bold is the best value; what lies within "
-                "two standard errors of it cannot be told from it." }
-            div.wide { table {
-                thead { tr { th scope="col" { "metric" } th scope="col" { "good is" } @for run in runs { th scope="col" { (run.label) } } } }
-                tbody { @for name in names {
-                    @let row: Vec<Option<&MetricReport>> = judged.iter().map(|evaluation| evaluation.and_then(|e| e.metrics.get(name))).collect();
-                    @let best = best(&row);
-                    tr {
-                        th scope="row" { (name) }
-                        td { (row.iter().flatten().next().map_or("", |report| good(report.direction))) }
-                        @for (index, report) in row.iter().enumerate() {
-                            td.number {
-                                @match report {
-                                    Some(report) => {
-                                        @if best == Some(index) { strong { (number(report.value)) } } @else { (number(report.value)) }
-                                        " ± " (number(report.std_error))
-                                        @if let Some(z) = report.z_score { span.quiet { " (" (format!("{z:.1}")) ")" } }
-                                    }
-                                    None => "-",
-                                }
-                            }
-                        }
-                    }
-                } }
-            } }
-        }
-    }
-}
-
-/// Which of some reports of one metric is the best, where any is better than another.
-fn best(row: &[Option<&MetricReport>]) -> Option<usize> {
-    let badness = |report: &MetricReport| {
-        let value = report.value?;
-        Some(match report.direction {
-            Direction::LowerIsBetter => value,
-            Direction::HigherIsBetter => -value,
-            Direction::NearFloorIsBetter => (value - report.floor?).abs(),
-        })
-    };
-    let all: Vec<(usize, f64)> =
-        row.iter().enumerate().filter_map(|(index, report)| Some((index, badness((*report)?)?))).collect();
-    let (index, least) = all.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1))?;
-    all.iter().any(|(_, value)| *value > least).then_some(index)
-}
-
 impl Page {
     /// The place of a chart, with its numbers.
-    fn chart(&mut self, chart: Chart) -> Markup {
+    pub fn chart(&mut self, chart: Chart) -> Markup {
         let (index, summary) = (self.charts.len(), chart.summary());
         let table = match &chart {
-            Chart::Lines(lines) => table_of(lines),
+            Chart::Lines(lines) => table_of(lines, self.rows),
             Chart::Scatter(_) | Chart::Density(_) => html! {},
         };
         self.charts.push(chart);
@@ -218,60 +208,10 @@ impl Page {
         }
     }
 
-    /// Every scalar against the step; scalars of one run that are variants of one stand in one chart.
-    fn training(&mut self, runs: &[ReportedRun]) -> Markup {
-        let mut names: Vec<&str> = Vec::new();
-        for name in runs.iter().flat_map(ReportedRun::scalars) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        let curves = names.len() * runs.len();
-        let groups: Vec<Vec<&str>> = match runs {
-            [_] => groups(&names),
-            _ => names.iter().map(|name| vec![*name]).collect(),
-        };
-        let mut charts = Vec::with_capacity(groups.len());
-        for group in &groups {
-            let mut all = Vec::new();
-            for run in runs {
-                for name in group {
-                    let label = if runs.len() > 1 { run.label.clone() } else { said(name) };
-                    let curve = Curve::new(label, run.scalar(name));
-                    // A run without the scalar keeps its place, and so its colour.
-                    all.push(curve.thinned(curves));
-                }
-            }
-            let title = if let [name] = group[..] { said(name) } else { said(base(group[0])) };
-            let lines = Lines {
-                y: title.clone(),
-                title,
-                x: "step",
-                log_x: false,
-                log_y: false,
-                curves: all,
-                ticks: Vec::new(),
-                ticks_name: "",
-            };
-            charts.push(self.chart(Chart::Lines(lines.with_a_fit_axis())));
-        }
-        html! {
-            section aria-labelledby="training" {
-                h2 id="training" { "Training" }
-                @if charts.is_empty() {
-                    p.gap { "No metrics have been logged." }
-                } @else {
-                    p { "Every logged number against the step. Means are over the steps since the line before." }
-                    div.charts { @for chart in charts { (chart) } }
-                }
-            }
-        }
-    }
-
     fn run(&mut self, run: &ReportedRun, index: usize, count: usize) -> Markup {
-        // Every run has its share of the room, and what earlier ones left.
-        let kept_back = PICTURE_BYTES / count * (count - 1 - index);
-        self.room = self.room.saturating_sub(kept_back);
+        // Every run has its share of the room that is left.
+        let kept_back = self.room / (count - index) * (count - 1 - index);
+        self.room -= kept_back;
         let whole = html! {
             h2.run id={ "run-" (index) } { @if count > 1 { (run.label) } @else { "Results" } }
             (gaps(run))
@@ -296,17 +236,22 @@ impl Page {
             return html! { section { h3 { "Samples" } p.gap { "The run has drawn no samples yet." } } };
         };
         let dim = samples.ncols();
+        let most = self.points;
         let clouds = |pair: [usize; 2]| -> Vec<Cloud> {
-            let of = |name: &str, points| Cloud { name: name.to_owned(), points: plane(points, pair) };
+            let of = |name: &str, points: &Points| {
+                let count = points.nrows().min(most);
+                Cloud { name: name.to_owned(), points: plane(points.slice(s![..count, ..]), pair) }
+            };
             run.target.iter().map(|target| of("points of the target", target)).chain([of("samples", samples)]).collect()
         };
+        let heading = if run.target.is_some() { "Samples beside the target" } else { "Samples" };
         let mut charts = Vec::new();
         if run.record.data.image_shape.is_none() && dim >= 2 {
             let axes = |pair: [usize; 2]| pair.map(|j| run.coordinate(j));
             let shown = dim.min(PAIRED);
             for i in 0..shown {
                 for j in i + 1..shown {
-                    let title = "Samples beside the target".to_owned();
+                    let title = heading.to_owned();
                     charts.push(self.chart(Chart::Scatter(Scatter {
                         title,
                         axes: axes([i, j]),
@@ -327,15 +272,15 @@ impl Page {
             charts.push(self.chart(Chart::Lines(distribution(run))));
         }
         let images: Vec<Markup> = if run.record.data.image_shape.is_some() {
-            run.target_images.iter().chain(run.pictures.first()).map(|picture| self.picture(picture)).collect()
+            run.target_images.iter().chain(&run.sample_images).map(|picture| self.picture(picture)).collect()
         } else {
             Vec::new()
         };
         html! {
             section {
-                h3 { @if run.target.is_some() { "Samples beside the target" } @else { "Samples" } }
-                p { "The first " (samples.nrows()) " samples of the best checkpoint"
-                    @if let Some(target) = &run.target { ", and " (target.nrows()) " points of the target" }
+                h3 { (heading) }
+                p { "The first " (samples.nrows().min(self.points)) " of " (run.sample_count) " samples of the best checkpoint"
+                    @if let Some(target) = &run.target { ", and " (target.nrows().min(self.points)) " points of the target" }
                     @if dim > PAIRED && run.record.data.image_shape.is_none() { "; the first " (PAIRED) " of " (dim) " coordinates" }
                     "." }
                 div.charts { @for chart in charts { (chart) } @for image in images { (image) } }
@@ -350,14 +295,14 @@ impl Page {
         };
         let levels = &evaluation.denoising_loss;
         let mut curves = vec![Curve::new("network", levels.iter().map(|level| (level.sigma, level.loss))).marked()];
-        let exact = Curve::new("optimal loss", levels.iter().filter_map(|level| Some((level.sigma, level.exact?))));
+        let optimal =
+            Curve::new("optimal loss", levels.iter().filter_map(|level| Some((level.sigma, level.visible_optimal()?))));
         let excess =
             Curve::new("excess", levels.iter().filter_map(|level| Some((level.sigma, level.excess.as_ref()?.value))));
-        let is_known = !exact.points.is_empty();
-        curves.extend([exact, excess.marked()].into_iter().filter(|curve| !curve.points.is_empty()));
+        curves.extend([optimal, excess.marked()].into_iter().filter(|curve| !curve.points.is_empty()));
         let lines = Lines {
             title: "Denoising loss at every noise level".to_owned(),
-            x: "σ (standardised coordinates)",
+            x: "σ (standardised coordinates)".to_owned(),
             y: "loss of a coordinate".to_owned(),
             log_x: true,
             log_y: true,
@@ -369,10 +314,9 @@ impl Page {
         html! {
             section {
                 h3 { "Denoising loss" }
-                @if is_known {
-                    p { "The optimal loss E tr Cov(x₀ | x_σ)/d is what the exact denoiser leaves; the excess, E|D - D*|²/d, is what the network could still gain." }
-                } @else {
-                    p.gap { "The optimal loss of this target is not known here." }
+                @match evaluation.optimum.or(levels[0].optimal.map(|_| Optimum::Exact)) {
+                    Some(optimum) => p { (optimum) "." },
+                    None => p.gap { "An older version measured no optimal loss of this target: `train evaluate` does." },
                 }
                 div.charts { (chart) }
             }
@@ -385,15 +329,23 @@ impl Page {
         let mut curves =
             vec![Curve::new("posterior variance of training points", levels.posterior_variance.iter().copied())];
         if let Some((evaluation, _)) = &run.evaluation {
-            let of_network = evaluation.denoising_loss.iter().map(|level| (level.sigma, level.loss));
-            curves.push(Curve::new("what the network leaves", of_network).marked());
-            let exact = evaluation.denoising_loss.iter().filter_map(|level| Some((level.sigma, level.exact?)));
-            curves.push(Curve::new("posterior variance of the target", exact));
+            let of_network = |value: fn(&DenoisingLoss) -> Option<f64>| {
+                evaluation.denoising_loss.iter().filter_map(move |level| Some((level.sigma, value(level)?)))
+            };
+            curves.push(Curve::new("what the network leaves", of_network(|level| Some(level.loss))).marked());
+            let claimed = of_network(|level| Some(level.posterior_variance?.value));
+            curves.push(Curve::new("posterior variance by the network", claimed));
+            let optimal = of_network(|level| level.optimal);
+            let whose = match evaluation.optimum {
+                Some(Optimum::Points(count)) => format!("posterior variance of {count} points"),
+                _ => "posterior variance of the target".to_owned(),
+            };
+            curves.push(Curve::new(whose, optimal));
         }
         curves.push(Curve::new("density of the training noise", levels.noise.training.iter().copied()));
         let lines = Lines {
             title: "Localization, training noise and sampling grid".to_owned(),
-            x: "σ (standardised coordinates)",
+            x: "σ (standardised coordinates)".to_owned(),
             y: "variance of a coordinate; density of log σ".to_owned(),
             log_x: true,
             log_y: false,
@@ -407,7 +359,8 @@ impl Page {
                 h3 { "Localization" }
                 p { "How much of a point is unknown once noise of level σ lies on it (E tr Cov(x₀ | x_σ)/d): where the curve rises the law is decided, and there training noise and "
                     "sampling grid should lie. Marks on the axis are the " (levels.noise.grid.len()) " levels of the grid." }
-                p { "The curve of training points is that of a kernel density of at most 400 of them, which localized grids follow; the width of the kernel lies on top." }
+                p { "The network has a posterior variance of its own, σ² tr ∂D/d, by Tweedie's formula: where the law was learnt it is what the network leaves, and the target's. "
+                    "The curve of training points is that of a kernel density of at most 400 of them, which localized grids follow; the width of the kernel lies on top." }
                 div.charts { (chart) }
             }
         }
@@ -415,8 +368,7 @@ impl Page {
 
     /// What the run drew of its map, and of samples on the way.
     fn pictures(&mut self, run: &ReportedRun) -> Markup {
-        let first = usize::from(run.record.data.image_shape.is_some());
-        let pictures: Vec<Markup> = run.pictures.iter().skip(first).map(|picture| self.picture(picture)).collect();
+        let pictures: Vec<Markup> = run.pictures.iter().map(|picture| self.picture(picture)).collect();
         let has_map = crate::methods::wiring(&run.record.config.method).has_map();
         // As many as fit, spread over the whole way.
         let bytes: usize = run.frames.iter().map(|(_, picture)| picture.png.len().div_ceil(3) * 4).sum();
@@ -437,8 +389,8 @@ impl Page {
 }
 
 /// The numbers of some curves, a few of them.
-fn table_of(lines: &Lines) -> Markup {
-    let most = MOST_ROWS / lines.curves.len().max(1);
+fn table_of(lines: &Lines, rows: usize) -> Markup {
+    let most = rows / lines.curves.len().max(1);
     html! {
         details {
             summary { "Numbers" }
@@ -448,7 +400,7 @@ fn table_of(lines: &Lines) -> Markup {
                     @let every = curve.points.len().div_ceil(most.max(1)).max(1);
                     @for (k, (x, y)) in curve.points.iter().enumerate() {
                         @if (curve.points.len() - 1 - k).is_multiple_of(every) {
-                            tr { th scope="row" { (curve.name) } td.number { (digits(*x)) } td.number { (number(Some(*y))) } }
+                            tr { th scope="row" { (curve.name) } td.number { (table::number(*x)) } td.number { (number(Some(*y))) } }
                         }
                     }
                 } }
@@ -459,7 +411,7 @@ fn table_of(lines: &Lines) -> Markup {
 
 /// Distribution functions of samples and target on the line.
 fn distribution(run: &ReportedRun) -> Lines {
-    let of = |name: &str, points: &brenier_measure::Points| {
+    let of = |name: &str, points: &Points| {
         let mut values: Vec<f64> = points.column(0).to_vec();
         values.sort_by(f64::total_cmp);
         let n = values.len() as f64;
@@ -469,7 +421,7 @@ fn distribution(run: &ReportedRun) -> Lines {
         run.target.iter().map(|target| of("target", target)).chain(run.samples.iter().map(|s| of("samples", s)));
     Lines {
         title: "Distribution function".to_owned(),
-        x: "value",
+        x: run.coordinate(0),
         y: "share below".to_owned(),
         log_x: false,
         log_y: false,
@@ -488,7 +440,7 @@ fn metrics(metrics: &std::collections::BTreeMap<String, MetricReport>) -> Markup
     html! {
         section {
             h3 { "Metrics" }
-            p { "The floor is the same distance between perfect samples of the same sizes; z counts standard deviations from it." }
+            p { "The floor is the value that a perfect sampler of as many samples has, ± its standard deviation; z counts those from it." }
             div.wide { table {
                 thead { tr { @for head in ["metric", "value", "± se", "floor", "± sd", "z", "n", "good is", "note"] { th scope="col" { (head) } } } }
                 tbody { @for (name, report) in metrics {
@@ -500,7 +452,7 @@ fn metrics(metrics: &std::collections::BTreeMap<String, MetricReport>) -> Markup
                         td.number { (number(report.floor_sd)) }
                         td.number { (report.z_score.map_or("-".to_owned(), |z| format!("{z:.1}"))) }
                         td.number { (report.n) }
-                        td { (good(report.direction)) }
+                        td { (report.direction) }
                         td.note { (report.note.as_deref().unwrap_or("")) }
                     }
                 } }
@@ -540,8 +492,11 @@ fn warnings(run: &ReportedRun) -> Markup {
     html! {
         section {
             h3 { "Warnings" }
-            @if run.warnings.is_empty() { p { "The log of the run holds none." } }
-            @else { ul { @for warning in &run.warnings { li { (warning) } } } }
+            @match &run.warnings {
+                None => p.gap { "The log of the run could not be read." },
+                Some(none) if none.is_empty() => p { "The log of the run holds none." },
+                Some(warnings) => ul { @for warning in warnings { li { (warning) } } },
+            }
         }
     }
 }
@@ -549,8 +504,10 @@ fn warnings(run: &ReportedRun) -> Markup {
 /// The commands that make the run again, and its config.
 fn reproduce(run: &ReportedRun) -> Markup {
     let config = serde_json::to_string_pretty(&run.record.config).expect("a stored config is JSON");
-    let directory = shell::quoted(&run.directory.path().display().to_string());
-    let file = shell::quoted(&format!("{}.json", run.record.config.name));
+    // Where the run lies that the first command makes, and a name that is no flag.
+    let directory = shell::quoted(&run.record.config.run_directory().display().to_string());
+    let file = format!("{}.json", run.record.config.name);
+    let file = shell::quoted(&if file.starts_with('-') { format!("./{file}") } else { file });
     let commands = format!(
         "train run {file}\ntrain evaluate {directory}\ntrain sample {directory} --count 1000 --out samples.npy"
     );
@@ -559,29 +516,21 @@ fn reproduce(run: &ReportedRun) -> Markup {
             h3 { "Make it again" }
             p { "With the config below in " code { (file) } ", and train " (run.record.program_version) ":" }
             pre { code { (commands) } }
-            details { summary { "The config" } pre { code { (config) } } }
+            details.config { summary { "The config" } pre { code { (config) } } }
         }
     }
 }
 
 /// A number in four digits, that holds all of them.
-fn number(value: Option<f64>) -> Markup {
+pub fn number(value: Option<f64>) -> Markup {
     match value {
-        Some(value) => html! { data value=(value) { (digits(value)) } },
+        Some(value) => html! { data value=(value) { (table::number(value)) } },
         None => html! { "-" },
     }
 }
 
-fn good(direction: Direction) -> &'static str {
-    match direction {
-        Direction::LowerIsBetter => "low",
-        Direction::HigherIsBetter => "high",
-        Direction::NearFloorIsBetter => "near the floor",
-    }
-}
-
-/// A value of JSON without its quotes.
-fn plain(value: &Value) -> String {
+/// A setting in words: of a choice, its name.
+fn in_words(value: &Value) -> String {
     match value {
         Value::String(text) => text.replace('_', " "),
         Value::Object(object) => object.keys().next().map_or(String::new(), |name| name.replace('_', " ")),
@@ -590,28 +539,8 @@ fn plain(value: &Value) -> String {
 }
 
 /// The name of a scalar as it is said.
-fn said(name: &str) -> String {
+pub fn said(name: &str) -> String {
     name.replace('_', " ")
-}
-
-/// What a scalar is a variant of.
-fn base(name: &str) -> &str {
-    let name = name.strip_prefix("held_out_").unwrap_or(name);
-    ["_last", "_average", "_ema"].into_iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
-}
-
-/// Scalars by what they are variants of.
-fn groups<'a>(names: &[&'a str]) -> Vec<Vec<&'a str>> {
-    let mut groups: Vec<Vec<&str>> = Vec::new();
-    for name in names {
-        match groups.iter_mut().find(|group| base(group[0]) == base(name)) {
-            Some(group) => group.push(name),
-            None => groups.push(vec![name]),
-        }
-    }
-    // What is judged on held-out points too comes first.
-    groups.sort_by_key(|group| group.len() == 1);
-    groups
 }
 
 /// Seconds as a person says them.
@@ -627,33 +556,4 @@ fn duration(seconds: f64) -> String {
 fn capital(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map_or(String::new(), |first| first.to_uppercase().chain(rest).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use brenier_measure::Estimate;
-
-    use super::*;
-
-    #[test]
-    fn variants_of_a_scalar_stand_together() {
-        let names = ["surrogate_loss", "gradient_norm", "held_out_surrogate_loss", "nll", "held_out_nll_ema"];
-        let expected =
-            [vec!["surrogate_loss", "held_out_surrogate_loss"], vec!["nll", "held_out_nll_ema"], vec!["gradient_norm"]];
-        assert_eq!(groups(&names), expected);
-    }
-
-    #[test]
-    fn the_best_value_is_where_the_metric_says() {
-        let report = |value: f64, direction| MetricReport::new(Estimate { value, std_error: 0.1 }, 10, direction);
-        let best_of = |values: [f64; 3], direction: Direction| {
-            let reports = values.map(|value| report(value, direction).with_floor(1.0, 0.1));
-            best(&reports.iter().map(Some).collect::<Vec<_>>())
-        };
-        assert_eq!(best_of([3.0, 1.5, 2.0], Direction::LowerIsBetter), Some(1));
-        assert_eq!(best_of([3.0, 1.5, 2.0], Direction::HigherIsBetter), Some(0));
-        assert_eq!(best_of([-3.0, 0.5, 2.0], Direction::NearFloorIsBetter), Some(1));
-        assert_eq!(best_of([2.0; 3], Direction::LowerIsBetter), None);
-        assert_eq!(best(&[None, None]), None);
-    }
 }

@@ -1,6 +1,6 @@
 //! What a run directory says of its run, as far as it can be read.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -63,18 +63,22 @@ pub struct ReportedRun {
     pub evaluation: Option<(Evaluation, Map<String, Value>)>,
     /// Samples, some of them.
     pub samples: Option<Points>,
+    /// How many samples the run keeps.
+    pub sample_count: usize,
     /// Points of the target, where it has any.
     pub target: Option<Points>,
     /// Where the noise is, of a score network.
     pub levels: Option<Levels>,
     /// Images of the target.
     pub target_images: Option<Picture>,
-    /// Pictures that the run drew: images of samples, the map.
+    /// Images of samples.
+    pub sample_images: Option<Picture>,
+    /// Pictures of the map.
     pub pictures: Vec<Picture>,
     /// Pictures of samples as the run went on, with their steps.
     pub frames: Vec<(u64, Picture)>,
-    /// Warnings and errors of the run, each once.
-    pub warnings: Vec<String>,
+    /// Warnings and errors of the run, each once; none where its log cannot be read.
+    pub warnings: Option<Vec<String>>,
     /// What is missing, and why.
     pub gaps: Vec<String>,
 }
@@ -88,7 +92,9 @@ impl ReportedRun {
     pub fn read(path: &Path, data: Option<&Path>) -> Result<Self, Error> {
         let directory = RunDirectory::open(path)?;
         let mut record = read_record(&directory)?;
-        data.map(|data| record.take_data_from(data)).transpose()?;
+        if let Some(data) = data.filter(|_| !record.config.target.files().is_empty()) {
+            record.take_data_from(data)?;
+        }
         let method = record.config.method.clone();
         let method = wiring(&method);
         let mut gaps = Vec::new();
@@ -111,6 +117,7 @@ impl ReportedRun {
         }
         let samples = directory.path().join(SAMPLES);
         let samples = samples.is_file().then(|| read_points(&samples, record.data.dim, &mut gaps)).flatten();
+        let (samples, sample_count) = samples.map_or((None, 0), |(samples, count)| (Some(samples), count));
         let problem = match record.problem() {
             Ok(problem) => Some(problem),
             Err(error) => {
@@ -124,6 +131,7 @@ impl ReportedRun {
         let mut run = Self {
             label: record.config.name.clone(),
             warnings: warnings(&directory, &mut gaps),
+            sample_images: None,
             pictures: Vec::new(),
             frames: Vec::new(),
             directory,
@@ -133,11 +141,13 @@ impl ReportedRun {
             metrics,
             evaluation,
             samples,
+            sample_count,
             target,
             levels,
             target_images,
             gaps,
         };
+        run.tell_of_missing_values();
         run.read_pictures();
         Ok(run)
     }
@@ -172,12 +182,31 @@ impl ReportedRun {
         self.metrics.iter().rev().find_map(|line| line.get(name)?.as_f64())
     }
 
+    /// Values that are no numbers have no place in a chart.
+    fn tell_of_missing_values(&mut self) {
+        let mut missing: BTreeMap<&String, usize> = BTreeMap::new();
+        for (name, value) in self.metrics.iter().flatten() {
+            if !value.as_f64().is_some_and(f64::is_finite) {
+                *missing.entry(name).or_default() += 1;
+            }
+        }
+        let told =
+            missing.into_iter().map(|(name, count)| format!("`{name}` is no number in {count} lines of metrics.jsonl"));
+        self.gaps.extend(told);
+    }
+
     fn read_pictures(&mut self) {
-        let read = |name: &str, says: &str| {
-            fs::read(self.directory.path().join(name)).ok().map(|png| Picture { says: says.to_owned(), png })
+        let mut damaged = Vec::new();
+        let mut read = |name: &str, says: &str| {
+            let png = fs::read(self.directory.path().join(name)).ok()?;
+            if !is_png(&png) {
+                damaged.push(format!("{name} is no whole PNG picture, and left out"));
+                return None;
+            }
+            Some(Picture { says: says.to_owned(), png })
         };
         if self.record.data.image_shape.is_some() {
-            self.pictures.extend(read(PICTURE, "images of the first samples"));
+            self.sample_images = read(PICTURE, "images of the first samples");
         }
         self.pictures
             .extend(read(MAP, "the map of the plane, as the deformed grid and as arrows from points to their images"));
@@ -204,7 +233,13 @@ impl ReportedRun {
             let says = format!("samples at step {step}");
             self.frames.extend(read(&format!("figures/{name}"), &says).map(|picture| (step, picture)));
         }
+        self.gaps.extend(damaged);
     }
+}
+
+/// Whether bytes begin and end as a PNG file does.
+fn is_png(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x89PNG\r\n\x1a\n") && bytes.ends_with(b"IEND\xaeB`\x82")
 }
 
 fn read_evaluation(directory: &RunDirectory, gaps: &mut Vec<String>) -> Option<(Evaluation, Map<String, Value>)> {
@@ -227,8 +262,8 @@ fn read_evaluation(directory: &RunDirectory, gaps: &mut Vec<String>) -> Option<(
         .ok()
 }
 
-/// The first points of a file.
-fn read_points(path: &Path, dim: usize, gaps: &mut Vec<String>) -> Option<Points> {
+/// The first points of a file, and how many it holds.
+fn read_points(path: &Path, dim: usize, gaps: &mut Vec<String>) -> Option<(Points, usize)> {
     let points = match read_file(path, None, None).map(|data| data.points) {
         Ok(points) if points.ncols() == dim => points,
         Ok(points) => {
@@ -240,8 +275,8 @@ fn read_points(path: &Path, dim: usize, gaps: &mut Vec<String>) -> Option<Points
             return None;
         }
     };
-    let count = points.nrows().min(MOST_POINTS as usize);
-    Some(points.slice_move(ndarray::s![..count, ..]))
+    let (count, all) = (points.nrows().min(MOST_POINTS as usize), points.nrows());
+    Some((points.slice_move(ndarray::s![..count, ..]), all))
 }
 
 fn target_images(record: &RunRecord, target: Option<&Points>) -> Option<Picture> {
@@ -261,7 +296,7 @@ fn levels(
     let go_on = || true;
     let device = Device::flex();
     let view = RunView { record, directory: Some(directory), problem, device: &device, go_on: &go_on, quiet: true };
-    let curve = Localization(view).kept_curve();
+    let curve = Localization(view).kept_curve().map_err(|damage| gaps.push(damage)).ok()?;
     if curve.is_none() && method.has_score_network() {
         gaps.push("the run keeps no localization curve yet; `train localize` computes it".to_owned());
         return None;
@@ -276,10 +311,17 @@ fn levels(
 }
 
 /// What the log of a run warns of, each once.
-fn warnings(directory: &RunDirectory, gaps: &mut Vec<String>) -> Vec<String> {
-    let Ok(bytes) = fs::read(directory.path().join(logging::FILE_NAME)) else {
-        gaps.push("there is no log, and so no warnings".to_owned());
-        return Vec::new();
+fn warnings(directory: &RunDirectory, gaps: &mut Vec<String>) -> Option<Vec<String>> {
+    let name = logging::FILE_NAME;
+    let bytes = match fs::read(directory.path().join(name)) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            gaps.push(match error.kind() {
+                ErrorKind::NotFound => "there is no log, and so no warnings".to_owned(),
+                _ => format!("{name} cannot be read, and so no warnings: {error}"),
+            });
+            return None;
+        }
     };
     let (mut warnings, mut seen) = (Vec::new(), HashSet::new());
     for line in String::from_utf8_lossy(&bytes).lines() {
@@ -296,5 +338,5 @@ fn warnings(directory: &RunDirectory, gaps: &mut Vec<String>) -> Vec<String> {
     if more > 0 {
         gaps.push(format!("{more} earlier warnings are left out; log.txt in the run directory holds all"));
     }
-    warnings
+    Some(warnings)
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use brenier_eval::{
-    DenseTarget, Detail, Direction, Evaluation, Labelled, LogDensities, MetricReport, Settings, classes, cross_entropy,
-    denoising_loss, evaluate, fresh_draws, log_grid, mode_coverage,
+    BestDenoiser, DenseTarget, Detail, Direction, Evaluation, Labelled, LogDensities, MetricReport, Settings, classes,
+    cross_entropy, denoising_loss, evaluate, fresh_draws, log_grid, mode_coverage,
 };
-use brenier_measure::{Denoiser, Estimate, Points, Target};
+use brenier_measure::{Estimate, LARGEST_SUBSET, Points, Target};
 use brenier_model::{Divergence, Facts, LogDensity, SamplerError};
 use burn::module::Module;
 use burn::tensor::{DType, Device};
@@ -183,15 +183,29 @@ impl Report {
             && judge.selection.wants("denoising_loss")
         {
             let levels = log_grid(sigma_min, sigma_max, LEVELS);
+            let points_of = problem.samples("denoising losses")?;
+            let (points, is_training) = match &problem.reference {
+                Reference::Data { test, part, .. } => (&problem.data.standardization.apply(test), *part == TRAINING),
+                Reference::Exact { .. } | Reference::Density(_) => {
+                    (&points_of.held_out, points_of.held_out_is_training)
+                }
+            };
             let exact = problem.exact_denoiser();
-            let exact = exact.as_ref().map(|denoiser| denoiser as &dyn Denoiser);
-            let points = match &problem.reference {
-                Reference::Data { test, .. } => &problem.data.standardization.apply(test),
-                Reference::Exact { .. } | Reference::Density(_) => &problem.samples("denoising losses")?.held_out,
+            let others = match exact {
+                Some(_) => None,
+                None => Some(problem.points_of_law(if is_training { 0 } else { LARGEST_SUBSET }, seed)?),
+            };
+            let best = match (&exact, &others) {
+                (Some(exact), _) => BestDenoiser::Exact(exact),
+                (None, others) => {
+                    BestDenoiser::Points { others: others.as_ref().expect("taken where nothing is exact") }
+                }
             };
             let device = Device::flex();
             let network = network.clone().to_device(&device).cast(DType::F64);
-            evaluation.denoising_loss = denoising_loss(&network, exact, points, &levels, seed, (DType::F64, &device))?;
+            evaluation.denoising_loss =
+                denoising_loss(&network, Some(best), points, &levels, seed, (DType::F64, &device))?;
+            evaluation.optimum = Some(best.optimum(points.nrows()));
         }
         Ok(Self::of(run, problem, compared_with, evaluation))
     }
@@ -221,6 +235,7 @@ impl Report {
             seed: judge.settings.seed,
             metrics,
             denoising_loss: Vec::new(),
+            optimum: None,
             classes: None,
             posterior: if judge.selection.is_whole() { posterior(run, problem, weighted) } else { Vec::new() },
         };

@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use brenier_eval::Settings;
 use brenier_eval::figures::{
     self, Axes, Curve, FigureError, ImageGrid, curves, scatter, scatter_size, write_atomically,
 };
+use brenier_eval::{Optimum, Settings};
 use brenier_measure::data::write::{Format, PointEncoder, Precision};
 use brenier_measure::{Points, Purpose, Stream};
 use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
@@ -268,9 +268,13 @@ fn denoising_loss_figure(report: &Report) -> Result<Vec<u8>, Error> {
         points: levels.iter().map(|level| (level.sigma, level.loss)).collect(),
         ..Curve::default()
     }];
-    let exact: Vec<_> = levels.iter().filter_map(|level| Some((level.sigma, level.exact?))).collect();
-    if !exact.is_empty() {
-        lines.push(Curve { name: "exact denoiser", points: exact, dashed: true, ..Curve::default() });
+    let optimal: Vec<_> = levels.iter().filter_map(|level| Some((level.sigma, level.visible_optimal()?))).collect();
+    let name = match report.evaluation.optimum {
+        Some(Optimum::Points(count)) => format!("exact denoiser of {count} points"),
+        _ => "exact denoiser".to_owned(),
+    };
+    if !optimal.is_empty() {
+        lines.push(Curve { name: &name, points: optimal, dashed: true, ..Curve::default() });
         let excess = levels.iter().filter_map(|level| Some((level.sigma, level.excess.as_ref()?.value))).collect();
         lines.push(Curve { name: "excess of the network", points: excess, ..Curve::default() });
     }

@@ -44,6 +44,8 @@ pub struct Samples {
     pub source: Source,
     /// Points that are not trained on.
     pub held_out: Points,
+    /// Whether they are the training points after all, where there are no others.
+    pub held_out_is_training: bool,
 }
 
 /// What a run must remember of its data, so that it can be sampled where the data is not.
@@ -138,7 +140,7 @@ impl Problem {
                     0.0 => part(rows),
                     _ => standardization.undo(&noised(rows, first)),
                 };
-                let (held_out, held_out_first, _) = held_out_part(&split);
+                let (held_out, held_out_first, held_out_name) = held_out_part(&split);
                 // Where rows are weighed the judged ones have noise of their own.
                 let all = split.train.len() + split.validation.len() + split.test.len();
                 let behind = if whole.weights.is_some() { all } else { 0 };
@@ -171,6 +173,7 @@ impl Problem {
                     },
                     samples: Some(Samples {
                         held_out: noised(held_out, held_out_first),
+                        held_out_is_training: held_out_name == TRAINING,
                         source: Source::Rows { points: Arc::new(standardization.apply(&train)), noise },
                     }),
                     reference,
@@ -231,6 +234,7 @@ impl Problem {
                     scale: standardization.scale.clone(),
                 },
                 held_out: standardization.apply(&held_out),
+                held_out_is_training: false,
             }),
             reference: Reference::Exact { target, sampler, modes },
         };
@@ -253,7 +257,7 @@ impl Problem {
         }
         let standardization = Standardization::fit(&train, Standardize::Global, false)?;
         let standardized = standardization.apply(&train);
-        let (held_out, ..) = held_out_part(&split);
+        let (held_out, _, held_out_name) = held_out_part(&split);
         let held_out = standardization.apply(&part(held_out));
         let (name, law) = (target.name, target.origin());
         let problem = Self {
@@ -273,6 +277,7 @@ impl Problem {
                     noise: InstanceNoise { sd: 0.0, coordinates: standardization },
                 },
                 held_out,
+                held_out_is_training: held_out_name == TRAINING,
             }),
             reference: Reference::Exact { target, sampler, modes },
         };
@@ -306,6 +311,25 @@ impl Problem {
             Source::Fresh { target, .. } => {
                 let draws = target.sample(&Stream::new(seed, Purpose::Coordinates), 0, 0..count as u64);
                 self.data.standardization.apply(&draws)
+            }
+        })
+    }
+
+    /// At most `count` points of the law that is learnt, in standardised coordinates and in random order: training points, or draws of a
+    /// target that were not trained on.
+    ///
+    /// # Errors
+    ///
+    /// A target that is known through its density alone.
+    pub fn points_of_law(&self, count: usize, seed: u64) -> Result<Points, Error> {
+        let stream = Stream::new(seed, Purpose::Subsets);
+        Ok(match &self.samples("points of the law")?.source {
+            Source::Rows { points, noise } => {
+                let chosen = &stream.permutation(1, points.nrows())[..points.nrows().min(count)];
+                noise.added_once(seed, 0, points.select(ndarray::Axis(0), chosen))
+            }
+            Source::Fresh { target, .. } => {
+                self.data.standardization.apply(&target.sample(&stream, 1, 0..count as u64))
             }
         })
     }

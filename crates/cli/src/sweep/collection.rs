@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use brenier_eval::{Direction, MetricReport};
+use brenier_eval::MetricReport;
 use brenier_training::run_directory::RunDirectory;
 use serde_json::{Value, json};
 use tracing::warn;
@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::error::Error;
 use crate::methods::read_record;
 use crate::run::evaluation::EVALUATION;
-use crate::table::number;
+use crate::table::{csv_line, number, plain};
 
 /// Keys that say where and under what name a run is, and no more.
 const PLACES: [&str; 3] = ["name", "seed", "output"];
@@ -118,7 +118,7 @@ impl Collection {
         for metric in &self.metrics {
             heads.extend(["", "_std_error", "_floor", "_z"].map(|end| format!("{metric}{end}")));
         }
-        let mut text = line(heads.iter().map(String::as_str));
+        let mut text = csv_line(&heads);
         for run in &self.runs {
             let mut cells = vec![run.name.clone(), run.is_finished.to_string(), run.seed.to_string()];
             cells.extend(self.keys.iter().map(|key| run.config.get(key).map_or_else(String::new, plain)));
@@ -129,7 +129,7 @@ impl Collection {
                 };
                 cells.extend([of(|r| r.value), of(|r| r.std_error), of(|r| r.floor), of(|r| r.z_score)]);
             }
-            text += &line(cells.iter().map(String::as_str));
+            text += &csv_line(&cells);
         }
         text
     }
@@ -200,14 +200,13 @@ impl Collection {
         text
     }
 
-    /// The best mean of a metric, where some rows differ.
+    /// The best mean of a metric, where some rows differ and all learnt one target.
     fn best(&self, cells: &[Vec<Option<Cell>>], m: usize) -> Option<f64> {
+        if self.runs.iter().any(|run| run.learnt != self.runs[0].learnt) {
+            return None;
+        }
         let direction = self.runs.iter().find_map(|run| run.metrics.get(&self.metrics[m]))?.direction;
-        let badness = |cell: &Cell| match direction {
-            Direction::LowerIsBetter => Some(cell.mean),
-            Direction::HigherIsBetter => Some(-cell.mean),
-            Direction::NearFloorIsBetter => Some((cell.mean - cell.floor?).abs()),
-        };
+        let badness = |cell: &Cell| direction.badness(cell.mean, cell.floor);
         let all: Vec<(f64, f64)> =
             cells.iter().filter_map(|cells| Some((badness(&cells[m]?)?, cells[m]?.mean))).collect();
         let least = all.iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -285,25 +284,9 @@ fn flatten(path: &str, value: Value, found: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// A value without the quotes of a string.
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// A line of csv, quoted as RFC 4180 says.
-fn line<'a>(cells: impl Iterator<Item = &'a str>) -> String {
-    let quoted = cells.map(|cell| {
-        if cell.contains([',', '"', '\n', '\r']) {
-            format!("\"{}\"", cell.replace('"', "\"\""))
-        } else {
-            cell.to_owned()
-        }
-    });
-    quoted.collect::<Vec<_>>().join(",") + "\n"
-}
-
 #[cfg(test)]
 mod tests {
+    use brenier_eval::Direction;
     use brenier_measure::Estimate;
 
     use super::*;
@@ -338,10 +321,5 @@ mod tests {
         let csv = collection.csv();
         assert_eq!(csv.lines().next().unwrap(), "run,finished,seed,network.width,w2,w2_std_error,w2_floor,w2_z");
         assert_eq!(csv.lines().last().unwrap(), "d,false,1,128,,,,");
-    }
-
-    #[test]
-    fn cells_of_csv_are_quoted() {
-        assert_eq!(line(["a", "b,c", "d\"e"].into_iter()), "a,\"b,c\",\"d\"\"e\"\n");
     }
 }

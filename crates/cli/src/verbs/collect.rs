@@ -1,6 +1,5 @@
 //! `train collect`: what many runs found, in one table.
 
-use brenier_eval::figures::write_atomically;
 use tracing::info;
 
 use crate::arguments::CollectArguments;
@@ -13,10 +12,7 @@ use crate::verbs::Context;
 /// Prints the table, and writes every run to a csv file where one is asked for.
 pub fn collect(arguments: &CollectArguments, _context: &Context) -> Result<Exit, Error> {
     if let Some(out) = &arguments.out {
-        if !out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-            return Err(Error::bad_input(format!("{}: the runs are written as csv", out.display()))
-                .hint("give --out a name that ends in .csv"));
-        }
+        output_file::check_ending(out, "csv", "the table of runs is a")?;
         output_file::check(out, Vec::<&std::path::Path>::new())?;
     }
     let mut collection = Collection::of(&arguments.folder)?;
@@ -28,7 +24,7 @@ pub fn collect(arguments: &CollectArguments, _context: &Context) -> Result<Exit,
         info!("{} of {all} runs are not finished, and have no metrics", all - finished);
     }
     if let Some(out) = &arguments.out {
-        write_atomically(out, collection.csv().as_bytes())?;
+        output_file::write(out, collection.csv().as_bytes())?;
     }
     let text = if arguments.json { format!("{}\n", collection.to_json()) } else { collection.table() };
     say(&text).map(|()| Exit::Done)

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use brenier_eval::SHARES;
-use brenier_eval::figures::write_atomically;
 use brenier_measure::{Estimate, Points};
 use brenier_training::run_directory::CheckpointSelector;
 use burn::tensor::Device;
@@ -15,6 +14,7 @@ use crate::error::{Error, Exit};
 use crate::interruption;
 use crate::methods::open;
 use crate::methods::wiring::Flags;
+use crate::output_file;
 use crate::run::agreement::{Side, agreement};
 use crate::run::density_metrics::{OF_ANNEALING, has_posterior};
 use crate::run::evaluation::{BESIDE_DISTANCES, EVALUATION, Judge, OF_TARGET_DENSITY, Report, default_count};
@@ -22,6 +22,7 @@ use crate::run::map_metrics::{OF_KNOWN, OF_MAP, Pairs};
 use crate::run::opened::StoredRun;
 use crate::selection::{OF_MODES, Selection, settings};
 use crate::stdout::say;
+use crate::table::csv_line;
 use crate::verbs::Context;
 
 /// One run that was judged.
@@ -150,10 +151,7 @@ fn judge(
 
 /// Refuses a file that no summary can be written to: what the run learnt from, and what is its own.
 fn check_summary_file(out: &Path, run: &StoredRun) -> Result<(), Error> {
-    if !out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-        return Err(Error::bad_input(format!("{}: the summary of every coordinate is a csv file", out.display()))
-            .hint("give --out a name that ends in .csv"));
-    }
+    output_file::check_ending(out, "csv", "the summary of every coordinate is a")?;
     run.check_output(out, &[])
 }
 
@@ -162,15 +160,9 @@ fn write_summary(report: &Report, out: &Path) -> Result<(), Error> {
     let quantiles = SHARES.map(|share| format!("q{:.0}", share * 100.0)).join(",");
     let mut text = format!("coordinate,mean,sd,{quantiles},r_hat\n");
     for row in &report.evaluation.posterior {
-        // A name with a comma or a quote is quoted, as RFC 4180 says.
-        let name = if row.name.contains([',', '"', '\n', '\r']) {
-            format!("\"{}\"", row.name.replace('"', "\"\""))
-        } else {
-            row.name.clone()
-        };
-        let [low, median, high] = row.quantiles;
+        let numbers = [row.mean, row.sd].into_iter().chain(row.quantiles).map(|value| value.to_string());
         let r_hat = row.r_hat.map_or(String::new(), |r_hat| r_hat.to_string());
-        text += &format!("{name},{},{},{low},{median},{high},{r_hat}\n", row.mean, row.sd);
+        text += &csv_line([row.name.clone()].into_iter().chain(numbers).chain([r_hat]));
     }
-    Ok(write_atomically(out, text.as_bytes())?)
+    output_file::write(out, text.as_bytes())
 }

@@ -1,7 +1,8 @@
 //! `train report`: one page that explains runs to somebody who was not there.
 
-use brenier_eval::figures::write_atomically;
-use tracing::info;
+use std::path::PathBuf;
+
+use tracing::{info, warn};
 
 use crate::arguments::ReportArguments;
 use crate::error::{Error, Exit};
@@ -13,10 +14,8 @@ use crate::verbs::Context;
 /// Writes the page.
 pub fn report(arguments: &ReportArguments, _context: &Context) -> Result<Exit, Error> {
     let out = &arguments.out;
-    if !out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html")) {
-        return Err(Error::bad_input(format!("{}: a report is an HTML file", out.display()))
-            .hint("give --out a name that ends in .html"));
-    }
+    output_file::check_ending(out, "html", "a report is an")?;
+    check_once(&arguments.runs)?;
     let data = arguments.data.as_deref();
     let runs = arguments.runs.iter().map(|path| ReportedRun::read(path, data));
     let mut runs = runs.collect::<Result<Vec<ReportedRun>, Error>>()?;
@@ -31,9 +30,26 @@ pub fn report(arguments: &ReportArguments, _context: &Context) -> Result<Exit, E
     let words = ["train", "report"].into_iter().chain(listed.iter().map(String::as_str));
     let words = words.chain(moved.iter().flat_map(|data| ["--data", data])).chain(["--out", &place]);
     let command = shell::command(words);
-    write_atomically(out, report::page(&runs, &command).as_bytes())?;
+    let page = report::page(&runs, &command);
+    if page.len() > report::MOST_BYTES {
+        let size = page.len() as f64 / 1e6;
+        warn!(
+            "the page of {} runs has {size:.1} MB: give fewer, or put them in a table with `train collect`",
+            runs.len()
+        );
+    }
+    output_file::write(out, page.as_bytes())?;
     info!("{} tells of {}", out.display(), listed.join(", "));
     Ok(Exit::Done)
+}
+
+/// Refuses a run that is given twice, by whatever path.
+fn check_once(runs: &[PathBuf]) -> Result<(), Error> {
+    let places: Vec<_> = runs.iter().map(|run| run.canonicalize().unwrap_or_else(|_| run.clone())).collect();
+    match (1..places.len()).find(|&k| places[..k].contains(&places[k])) {
+        Some(k) => Err(Error::bad_input(format!("{} is given twice", runs[k].display())).hint("give every run once")),
+        None => Ok(()),
+    }
 }
 
 /// Gives runs of one name the names of their directories.

@@ -20,7 +20,7 @@ pub struct ScoreMatching {
     pub network: ScoreNetwork,
     /// The batch of the held-out loss.
     pub held_out: NoisedBatch,
-    /// The loss of the exact denoiser on that batch, where it is known: no network has less but by chance.
+    /// The loss on that batch of the exact denoiser, or of the best one that points tell of ([`DenoisingScoreMatching::held_out_optimum`]).
     pub optimal_loss: Option<f64>,
     /// How the network is sampled.
     pub plan: DiffusionPlan,

@@ -12,7 +12,7 @@ pub use noise_levels::NoiseLevels;
 
 use std::ops::Range;
 
-use brenier_measure::{Denoiser, Points, Purpose, Sample, Stream, Words};
+use brenier_measure::{Denoiser, MeasureError, Points, Purpose, Sample, Stream, Words, point_posteriors};
 use brenier_model::weighted_squares;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -78,6 +78,20 @@ impl NoisedBatch {
         self.weight.push(level.weight as f32);
     }
 
+    /// These rows of it, in their order.
+    fn select(&self, rows: &[usize]) -> Self {
+        let d = self.dim;
+        let mut batch = Self::with_capacity(rows.len(), d);
+        for &row in rows {
+            batch.noised.extend_from_slice(&self.noised[row * d..(row + 1) * d]);
+            batch.noise.extend_from_slice(&self.noise[row * d..(row + 1) * d]);
+            batch.sigma.push(self.sigma[row]);
+            batch.seen.push(self.seen[row]);
+            batch.weight.push(self.weight[row]);
+        }
+        batch
+    }
+
     /// The number of points.
     pub fn len(&self) -> usize {
         self.sigma.len()
@@ -140,6 +154,24 @@ impl DenoisingScoreMatching {
             sum += errors.try_to_vec::<f64>().expect("f64 after conversion").iter().sum::<f64>();
         }
         sum / batch.len() as f64
+    }
+
+    /// What the held-out loss of the best denoiser is, as far as points can tell ([`point_posteriors`]); `batch` is that of
+    /// [`held_out`](Self::held_out) at these points, and `others` are points of the same law.
+    ///
+    /// # Errors
+    ///
+    /// A point that is not finite.
+    pub fn held_out_optimum(&self, points: &Points, others: &Points, batch: &NoisedBatch) -> Result<f64, MeasureError> {
+        let mut sum = 0.0;
+        for block in point_posteriors(points, others, &Stream::new(self.seed, Purpose::Subsets)) {
+            let (sources, posterior) = block?;
+            let of_source = |source: usize| (source..batch.len()).step_by(points.nrows());
+            let rows: Vec<usize> = sources.into_iter().flat_map(of_source).collect();
+            let batch = batch.select(&rows);
+            sum += Self::held_out_loss(&posterior, &batch, &Device::flex()) * batch.len() as f64;
+        }
+        Ok(sum / batch.len() as f64)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod config;
 
 mod check;
 
+use brenier_measure::LARGEST_SUBSET;
 use brenier_model::{DiffusionPlan, DiffusionSampler, GridConfig, ScoreNetwork, TrainedSampler};
 use brenier_training::run_directory::{LockedRunDirectory, RunDirectory};
 use brenier_training::{DenoisingScoreMatching, Files, ScoreMatching, TrainingConfig, averaged_model};
@@ -67,13 +68,9 @@ impl DenoisingScoreMatchingConfig {
         let draws = config.evaluation.watch.is_some() || (config.output.figures && has_picture(&run.record.data));
         let opened_for = if draws { OpenedFor::Samples } else { OpenedFor::Knowledge };
         let held_out = objective.held_out(&samples.held_out, HELD_OUT_COUNT);
-        let optimal_loss = problem
-            .exact_denoiser()
-            .map(|exact| DenoisingScoreMatching::held_out_loss(&exact, &held_out, &Device::flex()))
-            .filter(|loss| loss.is_finite());
         Ok(ScoreMatching {
             held_out,
-            optimal_loss,
+            optimal_loss: None,
             objective,
             training: training.clone(),
             network: self.network(run.record, &run.device.clone().autodiff())?,
@@ -83,6 +80,21 @@ impl DenoisingScoreMatchingConfig {
             read_every: read_every(config),
         })
     }
+}
+
+/// What the held-out loss of a method is at its best, as far as that is known.
+fn optimal_loss(run: &RunView, method: &ScoreMatching) -> Result<Option<f64>, Error> {
+    let problem = run.problem.expect("a run in training has its data at hand");
+    let loss = match problem.exact_denoiser() {
+        Some(exact) => DenoisingScoreMatching::held_out_loss(&exact, &method.held_out, &Device::flex()),
+        None => {
+            let samples = problem.samples("the optimal loss")?;
+            let count = if samples.held_out_is_training { 0 } else { LARGEST_SUBSET };
+            let others = problem.points_of_law(count, run.record.config.seed)?;
+            method.objective.held_out_optimum(&samples.held_out, &others, &method.held_out)?
+        }
+    };
+    Ok(Some(loss).filter(|loss| loss.is_finite()))
 }
 
 /// After how many steps of a device beside the host somebody looks; on the host, every step is looked at.
@@ -155,7 +167,10 @@ impl Wiring for DenoisingScoreMatchingConfig {
     }
 
     fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
-        go_on(run, self, directory, |view| self.method(view))
+        go_on(run, self, directory, |view| {
+            let method = self.method(view)?;
+            Ok(ScoreMatching { optimal_loss: optimal_loss(view, &method)?, ..method })
+        })
     }
 
     fn cure(&self) -> &'static str {
