@@ -6,6 +6,7 @@ mod corruption;
 mod density;
 mod files;
 mod grids;
+mod guide;
 mod localize;
 mod metrics;
 mod mistakes;

@@ -89,7 +89,7 @@ fn a_signal_stops_every_run_and_the_same_command_goes_on() {
 
 /// A program of this name, as far as a script that runs here needs it.
 #[cfg(unix)]
-fn stand_in(folder: &Path, name: &str, script: &str) {
+pub fn stand_in(folder: &Path, name: &str, script: &str) {
     use std::os::unix::fs::PermissionsExt;
     let path = folder.join(name);
     fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();

@@ -4,6 +4,8 @@ mod arguments;
 mod config;
 mod device;
 mod error;
+#[cfg(doc)]
+mod guide;
 mod interruption;
 mod list;
 mod logging;
