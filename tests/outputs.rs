@@ -30,19 +30,17 @@ fn a_run_writes_everything_that_the_readme_promises() {
 #[test]
 fn the_held_out_loss_comes_with_its_distance_to_the_optimum() {
     let place = Workplace::new();
-    let optima = |config: &str, more: &[&str]| -> Vec<Option<f64>> {
+    let optima = |config: &str, name: &str, more: &[&str]| -> Vec<Option<f64>> {
         let run = place.run(config);
         place.smoke(config, config, &[&["-q", "--fresh"], more].concat()).succeeds();
         let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
         let lines = metrics.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let judged = lines.filter_map(|line| Some((line["held_out_surrogate_loss"].as_f64()?, line)));
-        judged
-            .map(|(loss, line)| Some(loss - line["held_out_excess_loss"].as_f64().filter(|excess| *excess > 0.0)?))
-            .collect()
+        judged.map(|(loss, line)| Some(loss - line[name].as_f64().filter(|excess| *excess > 0.0)?)).collect()
     };
     let chain = "method.denoising_score_matching.loss={\"chain_step\": {\"eta\": 0.05, \"steps\": 20}}";
     for more in [&[][..], &["--set", chain]] {
-        let optima = optima("score_matching_ring.json", more);
+        let optima = optima("score_matching_ring.json", "held_out_excess_loss", more);
         assert!(optima.len() >= 3, "{optima:?}");
         // One number for the whole run, that no step comes below.
         let first = optima[0].expect("a positive excess");
@@ -52,8 +50,12 @@ fn the_held_out_loss_comes_with_its_distance_to_the_optimum() {
         );
     }
     // Of a data set it is that of its points, and of a law that only has draws that of draws.
-    for (config, count) in [("score_matching_digits.json", 1618), ("score_matching_two_moons.json", 2000)] {
-        assert!(optima(config, &[]).iter().all(|optimum| optimum.is_some_and(|optimum| optimum > 0.0)), "{config}");
+    let funnel: &[&str] = &["--set", "target={\"funnel\": {\"dim\": 2, \"sigma\": 1}}"];
+    for (config, more, count) in
+        [("score_matching_digits.json", &[][..], 1618), ("score_matching_two_moons.json", funnel, 2000)]
+    {
+        let optima = optima(config, "held_out_excess_bound", more);
+        assert!(optima.len() >= 3 && optima.iter().all(|optimum| optimum.is_some_and(|o| o > 0.0)), "{optima:?}");
         let evaluation = std::fs::read(place.run(config).join("evaluation.json")).unwrap();
         let evaluation: serde_json::Value = serde_json::from_slice(&evaluation).unwrap();
         assert_eq!(evaluation["optimum"]["points"], count, "{config}");
@@ -63,6 +65,12 @@ fn the_held_out_loss_comes_with_its_distance_to_the_optimum() {
             assert!(optimal >= 0.0 && (loss - optimal - excess).abs() < 1e-9 * loss, "{config}: {level}");
         }
     }
+    // Points that are trained on bound nothing.
+    let all = ["--set", "target.dataset.split={\"train\": 1, \"validation\": 0, \"test\": 0}"];
+    let config = "score_matching_digits.json";
+    assert!(optima(config, "held_out_excess_bound", &all).iter().all(Option::is_none));
+    let evaluation = std::fs::read_to_string(place.run(config).join("evaluation.json")).unwrap();
+    assert!(evaluation.contains("\"training_points\": 1797"), "{evaluation}");
 }
 
 #[test]

@@ -36,15 +36,16 @@ pub struct DenoisingLoss {
     pub posterior_variance: Option<Estimate>,
 }
 
-impl DenoisingLoss {
-    /// The optimal loss where a picture of both can show it: points apart from each other have one of e^{-huge}.
-    pub fn visible_optimal(&self) -> Option<f64> {
-        self.optimal.filter(|optimal| *optimal > VISIBLE * self.loss)
-    }
+/// The optimal loss against σ, from the least level where a logarithmic picture has room for it: far below their spacing points have one of
+/// e^{-huge}, of which nothing is to be seen.
+pub fn visible_optimum(levels: &[DenoisingLoss]) -> impl Iterator<Item = (f64, f64)> {
+    let is_visible = |level: &&DenoisingLoss| level.optimal.is_some_and(|value| value > VISIBLE * level.sigma.powi(2));
+    let first = levels.iter().take_while(|level| !is_visible(level)).count();
+    levels[first..].iter().filter_map(|level| Some((level.sigma, level.optimal?)))
 }
 
-/// The least part of a loss that is drawn beside it.
-const VISIBLE: f64 = 1e-3;
+/// The least part of σ², which the identity leaves, that is drawn.
+const VISIBLE: f64 = 1e-4;
 
 /// What the optimal loss was taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,18 @@ pub enum Optimum {
     /// The exact denoisers of so many points that hold the source of what is denoised ([`point_posteriors`]): on average at most the
     /// optimal loss of the law that points come from.
     Points(usize),
+    /// The same where the sources are points that were trained on, which bounds nothing of what is left to learn.
+    TrainingPoints(usize),
+}
+
+impl Optimum {
+    /// How many points it was taken from, where it is not exact.
+    pub fn points(&self) -> Option<usize> {
+        match self {
+            Self::Exact => None,
+            Self::Points(count) | Self::TrainingPoints(count) => Some(*count),
+        }
+    }
 }
 
 impl fmt::Display for Optimum {
@@ -69,7 +82,11 @@ impl fmt::Display for Optimum {
             Self::Points(count) => write!(
                 f,
                 "optimal: E tr Cov(x | x + σz)/d of {count} points, on average at most that of their law, and near it where σ is above \
-                 their spacing; excess: the loss above it, at least what is left to learn"
+                 their spacing; excess: the loss above it, a bound from above of what is left to learn"
+            ),
+            Self::TrainingPoints(count) => write!(
+                f,
+                "optimal: E tr Cov(x | x + σz)/d of {count} points that were trained on; a network that has learnt them by heart has no excess"
             ),
         }
     }
@@ -82,8 +99,10 @@ pub enum BestDenoiser<'a> {
     Exact(&'a dyn Denoiser),
     /// The judged points themselves, and other points of their law in random order.
     Points {
-        /// They are none of the judged ones; there may be none.
+        /// None of the judged points; where those were trained on, there are none.
         others: &'a Points,
+        /// Whether the judged points were trained on.
+        trained_on: bool,
     },
 }
 
@@ -92,7 +111,10 @@ impl BestDenoiser<'_> {
     pub fn optimum(&self, n: usize) -> Optimum {
         match self {
             Self::Exact(_) => Optimum::Exact,
-            Self::Points { others } => Optimum::Points((n + others.nrows()).min(LARGEST_SUBSET)),
+            Self::Points { others, trained_on } => {
+                let count = (n + others.nrows()).min(LARGEST_SUBSET);
+                if *trained_on { Optimum::TrainingPoints(count) } else { Optimum::Points(count) }
+            }
         }
     }
 }
@@ -130,7 +152,7 @@ pub fn denoising_loss(
     check("held-out points", points, 2)?;
     let of_best = best.map(|best| match best {
         BestDenoiser::Exact(exact) => exact.dim(),
-        BestDenoiser::Points { others } => others.ncols(),
+        BestDenoiser::Points { others, .. } => others.ncols(),
     });
     for dim in [Some(denoiser.dim()), of_best].into_iter().flatten() {
         if dim != points.ncols() {
@@ -168,7 +190,7 @@ pub fn denoising_loss(
         }
     };
     match best {
-        Some(BestDenoiser::Points { others }) => {
+        Some(BestDenoiser::Points { others, .. }) => {
             for block in point_posteriors(points, others, &Stream::new(seed, Purpose::Subsets)) {
                 let (rows, posterior) = block?;
                 add(&rows, Some((&posterior, Excess::Difference)));
@@ -308,7 +330,7 @@ mod tests {
         let f64_cpu = (DType::F64, &Device::flex());
         let levels = [0.001, 0.3, 1.0, 10.0];
         for others in [Points::zeros((0, 2)), normal(4_000, 1.5).slice(ndarray::s![3_000.., ..]).to_owned()] {
-            let best = BestDenoiser::Points { others: &others };
+            let best = BestDenoiser::Points { others: &others, trained_on: false };
             assert_eq!(best.optimum(3_000), Optimum::Points(2_000));
             let alone = denoising_loss(&model, None, &points, &levels, 3, f64_cpu).unwrap();
             let found = denoising_loss(&model, Some(best), &points, &levels, 3, f64_cpu).unwrap();
@@ -326,8 +348,14 @@ mod tests {
             assert!(found[0].optimal.unwrap() < 1e-3 * found[0].loss);
         }
         let other_space = Points::zeros((1, 3));
-        let refused =
-            denoising_loss(&model, Some(BestDenoiser::Points { others: &other_space }), &points, &levels, 3, f64_cpu);
+        let refused = denoising_loss(
+            &model,
+            Some(BestDenoiser::Points { others: &other_space, trained_on: false }),
+            &points,
+            &levels,
+            3,
+            f64_cpu,
+        );
         assert!(matches!(refused, Err(EvalError::DimensionMismatch { b: 3, .. })));
     }
 

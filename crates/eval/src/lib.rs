@@ -44,7 +44,7 @@ mod w2;
 
 pub use classes::{ClassCount, Classes, Labelled, classes};
 pub use covariance_error::covariance_error;
-pub use denoising_loss::{BestDenoiser, DenoisingLoss, Optimum, denoising_loss, log_grid};
+pub use denoising_loss::{BestDenoiser, DenoisingLoss, Optimum, denoising_loss, log_grid, visible_optimum};
 pub use energy_distance::energy_distance;
 pub use error::EvalError;
 pub use kl_classifier::{KlClassifier, kl_classifier};

@@ -57,6 +57,8 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
     /// Whether every point is marked.
     pub marked: bool,
+    /// Whether it may leave the chart, whose range is that of the others.
+    pub is_cut_off: bool,
 }
 
 /// Points of the plane.
@@ -125,12 +127,17 @@ impl Curve {
     /// A curve without its values that are no numbers; they leave no gap.
     pub fn new(name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let points = points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
-        Self { name: name.into(), points, marked: false }
+        Self { name: name.into(), points, marked: false, is_cut_off: false }
     }
 
     /// The same with every point marked.
     pub fn marked(self) -> Self {
         Self { marked: true, ..self }
+    }
+
+    /// The same that may leave the chart.
+    pub fn cut_off(self) -> Self {
+        Self { is_cut_off: true, ..self }
     }
 
     /// The same with no more points than a page of so many curves has room for: of every stretch its least and its greatest.

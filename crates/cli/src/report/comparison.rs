@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use brenier_eval::MetricReport;
+use brenier_eval::{Direction, MetricReport};
 use maud::{Markup, html};
 
 use super::page::number;
@@ -71,9 +71,16 @@ fn row(name: &str, reports: &[Option<&MetricReport>], comparable: bool) -> Marku
 fn best(reports: &[Option<&MetricReport>]) -> Vec<usize> {
     let judged = |(index, report): (usize, &Option<&MetricReport>)| {
         let report = (*report)?;
-        Some((index, report.direction.badness(report.value?, report.floor)?, report.std_error.unwrap_or(0.0)))
+        let badness = report.direction.badness(report.value?, report.floor)?;
+        // How near a floor is, is as uncertain as the floor too.
+        let of_floor = if report.direction == Direction::NearFloorIsBetter { report.floor_sd? } else { 0.0 };
+        Some((index, badness, report.std_error?.hypot(of_floor)))
     };
     let all: Vec<(usize, f64, f64)> = reports.iter().enumerate().filter_map(judged).collect();
+    // What has a value and no error cannot be told from the others.
+    if all.len() < reports.iter().flatten().filter(|report| report.value.is_some()).count() {
+        return Vec::new();
+    }
     let Some((_, least, error)) = all.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1)) else { return Vec::new() };
     let is_best = |value: f64, own: f64| value - least <= APART * own.hypot(error);
     let best: Vec<usize> =
@@ -83,7 +90,6 @@ fn best(reports: &[Option<&MetricReport>]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use brenier_eval::Direction;
     use brenier_measure::Estimate;
 
     use super::*;

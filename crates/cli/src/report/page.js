@@ -98,8 +98,7 @@
       this.svg = element("svg", {
         role: "application", "aria-roledescription": "chart", tabindex: "0", "aria-label": data.title, "aria-describedby": words,
       });
-      const keys = this.series.length ? "Arrow keys read values, plus and minus enlarge, escape resets." : "Plus and minus enlarge, escape resets.";
-      const described = html("p", { id: words, class: "unseen" }, `${summary} ${keys}`);
+      const described = html("p", { id: words, class: "unseen" }, `${summary} Arrow keys read values, plus and minus enlarge, escape resets.`);
       // A pointer that moves is not read aloud; keys are.
       this.readout = html("p", { class: "readout", "aria-live": "off" });
       figure.prepend(title, this.controls(), this.svg, this.readout, described);
@@ -132,9 +131,8 @@
           const hide = !this.hidden.has(k);
           if (hide) this.hidden.add(k); else this.hidden.delete(k);
           button.setAttribute("aria-pressed", String(!hide));
-          this.cursor = null;
-          this.readout.textContent = "";
-          if (this.hidden.size === this.series.length) this.view = null;
+          this.forget();
+          if (!this.shown().some(([series]) => series.points.length)) this.view = null;
           this.draw();
         });
         bar.append(button);
@@ -153,6 +151,7 @@
         const log = tool("logarithmic", (button) => {
           this.logY = !this.logY;
           this.view = null;
+          if (this.cursor && !this.drawable(this.cursor.point)) this.forget();
           button.setAttribute("aria-pressed", String(this.logY));
         });
         log.setAttribute("aria-pressed", String(this.logY));
@@ -170,7 +169,9 @@
     ranges() {
       if (this.view) return this.view;
       if (this.data.kind === "density") return this.data.range;
-      const points = this.shown().flatMap(([series]) => series.points);
+      const shown = this.shown();
+      const setting = shown.some(([series]) => !series.is_cut_off) ? shown.filter(([series]) => !series.is_cut_off) : shown;
+      const points = setting.flatMap(([series]) => series.points);
       const ticks = this.data.kind === "lines" ? this.data.ticks : [];
       let ranges = [
         extent(points.map((p) => p[0]).concat(ticks), this.logX), extent(points.map((p) => p[1]), this.logY),
@@ -266,6 +267,34 @@
           fill: "#0b3d66", "fill-opacity": (0.12 + 0.88 * Math.sqrt(count / most)).toFixed(3),
         }));
       });
+      if (!this.cell) return;
+      const edge = (axis, k) => range[axis][0] + (range[axis][1] - range[axis][0]) * k / cells;
+      const [left, right] = [0, 1].map((k) => this.x.place(edge(0, this.cell[0] + k)));
+      const [bottom, top] = [0, 1].map((k) => this.y.place(edge(1, this.cell[1] + k)));
+      inside.append(element("rect", { x: left, y: top, width: right - left, height: bottom - top, fill: "none", stroke: "#b8460e", "stroke-width": 2 }));
+    }
+
+    // Points at nothing.
+    forget() {
+      this.cursor = null;
+      this.readout.textContent = "";
+    }
+
+    // Says a cell of a density, by its places along both axes.
+    tellCell(cell) {
+      const { cells, counts, range } = this.data;
+      this.cell = cell.map((k) => Math.min(Math.max(k, 0), cells - 1));
+      const edge = (axis, k) => range[axis][0] + (range[axis][1] - range[axis][0]) * k / cells;
+      const edges = (axis) => [0, 1].map((k) => number(Number(edge(axis, this.cell[axis] + k).toPrecision(4)))).join(" to ");
+      this.readout.textContent = `${this.axes[0]} ${edges(0)}, ${this.axes[1]} ${edges(1)}: ${counts[this.cell[1] * cells + this.cell[0]]} points`;
+      this.draw();
+    }
+
+    // The neighbour of the cell that was told last; at first the fullest.
+    stepCell(by) {
+      const { cells, counts } = this.data;
+      const fullest = counts.indexOf(Math.max(...counts));
+      this.tellCell(this.cell ? this.cell.map((k, axis) => k + by[axis]) : [fullest % cells, Math.floor(fullest / cells)]);
     }
 
     // Says a point of a series.
@@ -292,11 +321,9 @@
         if (found) this.tell(...found);
         return;
       }
-      const { cells, counts, range } = this.data;
+      const { cells, range } = this.data;
       const cell = [this.x.value(at[0]), this.y.value(at[1])].map((value, axis) => Math.floor((value - range[axis][0]) / (range[axis][1] - range[axis][0]) * cells));
-      const there = this.inside(at) && cell.every((k) => k >= 0 && k < cells);
-      const edges = (axis) => [0, 1].map((k) => number(Number((range[axis][0] + (range[axis][1] - range[axis][0]) * (cell[axis] + k) / cells).toPrecision(4)))).join(" to ");
-      this.readout.textContent = there ? `${this.axes[0]} ${edges(0)}, ${this.axes[1]} ${edges(1)}: ${counts[cell[1] * cells + cell[0]]} points` : "";
+      if (this.inside(at) && cell.every((k) => k >= 0 && k < cells)) this.tellCell(cell);
     }
 
     nearest([x, y]) {
@@ -376,12 +403,13 @@
       this.svg.addEventListener("pointerup", (event) => {
         const at = this.place(event);
         box?.remove();
-        if (from && Math.abs(at[0] - from[0]) > 8) {
+        const wide = from && Math.abs(at[0] - from[0]) > 8, high = from && Math.abs(at[1] - from[1]) > 8;
+        if (wide || high) {
           const sorted = (scale, a, b) => [scale.value(a), scale.value(b)].sort((p, q) => p - q);
-          // A flat drag enlarges along the axis alone.
-          const flat = Math.abs(at[1] - from[1]) <= 8;
           if (this.data.kind === "lines") {
-            this.look([sorted(this.x, from[0], at[0]), flat ? this.ranges()[1] : sorted(this.y, from[1], at[1])]);
+            // A flat or a narrow drag enlarges along one axis alone.
+            const whole = this.ranges();
+            this.look([wide ? sorted(this.x, from[0], at[0]) : whole[0], high ? sorted(this.y, from[1], at[1]) : whole[1]]);
           } else {
             // Units stay equal: the square about the box.
             const box = [sorted(this.x, from[0], at[0]), sorted(this.y, from[1], at[1])];
@@ -393,17 +421,23 @@
       });
       this.svg.addEventListener("pointercancel", () => { box?.remove(); from = box = null; });
       this.svg.addEventListener("pointerleave", () => {
-        this.cursor = null;
-        this.readout.textContent = "";
+        this.forget();
+        this.cell = null;
         this.draw();
       });
       this.svg.addEventListener("dblclick", () => { this.view = null; this.draw(); });
       this.svg.addEventListener("keydown", (event) => {
-        const act = {
+        const arrows = this.data.kind === "density" ? {
+          ArrowRight: () => this.stepCell([1, 0]), ArrowLeft: () => this.stepCell([-1, 0]),
+          ArrowDown: () => this.stepCell([0, -1]), ArrowUp: () => this.stepCell([0, 1]),
+        } : {
           ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1),
           ArrowDown: () => this.other(1), ArrowUp: () => this.other(-1),
+        };
+        const act = {
+          ...arrows,
           "+": () => this.zoom(0.5), "=": () => this.zoom(0.5), "-": () => this.zoom(2),
-          Escape: () => { this.view = null; this.cursor = null; this.readout.textContent = ""; this.draw(); },
+          Escape: () => { this.view = null; this.cell = null; this.forget(); this.draw(); },
         }[event.key];
         if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
         event.preventDefault();
@@ -426,5 +460,10 @@
   }
   window.addEventListener("resize", () => drawn.forEach((chart) => chart.fit()));
   // On paper nothing can be opened.
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details.config").forEach((config) => { config.open = true; }));
+  const closed = [];
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details.config:not([open])").forEach((config) => {
+    config.open = true;
+    closed.push(config);
+  }));
+  window.addEventListener("afterprint", () => closed.splice(0).forEach((config) => { config.open = false; }));
 })();

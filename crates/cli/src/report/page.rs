@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use brenier_eval::{DenoisingLoss, MetricReport, Optimum};
+use brenier_eval::{DenoisingLoss, MetricReport, Optimum, visible_optimum};
 use brenier_measure::Points;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use ndarray::s;
@@ -32,6 +32,9 @@ const ROWS_OF_ALL: usize = 600;
 
 /// The least number of rows.
 const FEWEST_ROWS: usize = 10;
+
+/// The rows of one curve, at the least; the levels of a denoising loss are as many.
+const FEWEST_OF_CURVE: usize = 11;
 
 /// The points of a cloud in the page of one run.
 const MOST_OF_CLOUD: usize = 2_000;
@@ -279,8 +282,9 @@ impl Page {
         html! {
             section {
                 h3 { (heading) }
-                p { "The first " (samples.nrows().min(self.points)) " of " (run.sample_count) " samples of the best checkpoint"
-                    @if let Some(target) = &run.target { ", and " (target.nrows().min(self.points)) " points of the target" }
+                p { "The first " (if dim >= 2 { samples.nrows().min(self.points) } else { samples.nrows() }) " of " (run.sample_count) " samples of the best checkpoint"
+                    @if let Some(target) = &run.target { ", and " (if dim >= 2 { target.nrows().min(self.points) } else { target.nrows() }) " points of the target" }
+                    @if dim == 2 && samples.nrows() > self.points { "; densities are of " (samples.nrows()) }
                     @if dim > PAIRED && run.record.data.image_shape.is_none() { "; the first " (PAIRED) " of " (dim) " coordinates" }
                     "." }
                 div.charts { @for chart in charts { (chart) } @for image in images { (image) } }
@@ -295,8 +299,7 @@ impl Page {
         };
         let levels = &evaluation.denoising_loss;
         let mut curves = vec![Curve::new("network", levels.iter().map(|level| (level.sigma, level.loss))).marked()];
-        let optimal =
-            Curve::new("optimal loss", levels.iter().filter_map(|level| Some((level.sigma, level.visible_optimal()?))));
+        let optimal = Curve::new("optimal loss", visible_optimum(levels));
         let excess =
             Curve::new("excess", levels.iter().filter_map(|level| Some((level.sigma, level.excess.as_ref()?.value))));
         curves.extend([optimal, excess.marked()].into_iter().filter(|curve| !curve.points.is_empty()));
@@ -315,8 +318,8 @@ impl Page {
             section {
                 h3 { "Denoising loss" }
                 @match evaluation.optimum.or(levels[0].optimal.map(|_| Optimum::Exact)) {
-                    Some(optimum) => p { (optimum) "." },
-                    None => p.gap { "An older version measured no optimal loss of this target: `train evaluate` does." },
+                    Some(optimum) => p { (capital(&optimum.to_string())) "." },
+                    None => p.gap { "No optimal loss was measured: `train evaluate` does." },
                 }
                 div.charts { (chart) }
             }
@@ -325,24 +328,27 @@ impl Page {
 
     /// Where the target is hard to denoise, and where the run learns and samples.
     fn localization(&mut self, run: &ReportedRun) -> Markup {
-        let Some(levels) = &run.levels else { return html! {} };
-        let mut curves =
-            vec![Curve::new("posterior variance of training points", levels.posterior_variance.iter().copied())];
-        if let Some((evaluation, _)) = &run.evaluation {
-            let of_network = |value: fn(&DenoisingLoss) -> Option<f64>| {
-                evaluation.denoising_loss.iter().filter_map(move |level| Some((level.sigma, value(level)?)))
-            };
-            curves.push(Curve::new("what the network leaves", of_network(|level| Some(level.loss))).marked());
-            let claimed = of_network(|level| Some(level.posterior_variance?.value));
-            curves.push(Curve::new("posterior variance by the network", claimed));
-            let optimal = of_network(|level| level.optimal);
-            let whose = match evaluation.optimum {
-                Some(Optimum::Points(count)) => format!("posterior variance of {count} points"),
-                _ => "posterior variance of the target".to_owned(),
-            };
-            curves.push(Curve::new(whose, optimal));
+        let evaluation = run.evaluation.as_ref().map(|(evaluation, _)| evaluation);
+        let losses = evaluation.map_or(&[][..], |evaluation| &evaluation.denoising_loss);
+        if run.levels.is_none() && losses.is_empty() {
+            return html! {};
         }
-        curves.push(Curve::new("density of the training noise", levels.noise.training.iter().copied()));
+        let of_network = |value: fn(&DenoisingLoss) -> Option<f64>| {
+            losses.iter().filter_map(move |level| Some((level.sigma, value(level)?)))
+        };
+        let points = evaluation.and_then(|evaluation| evaluation.optimum).and_then(|optimum| optimum.points());
+        let whose = points.map_or_else(|| "the target".to_owned(), |count| format!("{count} points"));
+        let claimed = of_network(|level| Some(level.posterior_variance?.value));
+        let of_training = run.levels.iter().flat_map(|levels| levels.posterior_variance.iter().copied());
+        let of_noise = run.levels.iter().flat_map(|levels| levels.noise.training.iter().copied());
+        let grid = run.levels.as_ref().map_or(&[][..], |levels| &levels.noise.grid);
+        let curves = [
+            Curve::new("posterior variance of training points", of_training),
+            Curve::new("what the network leaves", of_network(|level| Some(level.loss))).marked(),
+            Curve::new("posterior variance by the network", claimed).cut_off(),
+            Curve::new(format!("posterior variance of {whose}"), of_network(|level| level.optimal)),
+            Curve::new("density of the training noise", of_noise),
+        ];
         let lines = Lines {
             title: "Localization, training noise and sampling grid".to_owned(),
             x: "σ (standardised coordinates)".to_owned(),
@@ -350,7 +356,7 @@ impl Page {
             log_x: true,
             log_y: false,
             curves: curves.into_iter().filter(|curve| !curve.points.is_empty()).collect(),
-            ticks: levels.noise.grid.clone(),
+            ticks: grid.to_vec(),
             ticks_name: "levels of the sampling grid",
         };
         let chart = self.chart(Chart::Lines(lines));
@@ -358,9 +364,16 @@ impl Page {
             section {
                 h3 { "Localization" }
                 p { "How much of a point is unknown once noise of level σ lies on it (E tr Cov(x₀ | x_σ)/d): where the curve rises the law is decided, and there training noise and "
-                    "sampling grid should lie. Marks on the axis are the " (levels.noise.grid.len()) " levels of the grid." }
-                p { "The network has a posterior variance of its own, σ² tr ∂D/d, by Tweedie's formula: where the law was learnt it is what the network leaves, and the target's. "
-                    "The curve of training points is that of a kernel density of at most 400 of them, which localized grids follow; the width of the kernel lies on top." }
+                    "sampling grid should lie."
+                    @if !grid.is_empty() { " Marks on the axis are the " (grid.len()) " levels of the grid." } }
+                @if !losses.is_empty() {
+                    p { "The network has a posterior variance of its own, σ² tr ∂D/d by Tweedie's formula. Where it has learnt the law that is what it leaves; at small σ both are near σ² whatever "
+                        "was learnt, and where it leaves the chart at large σ that is an error of the Jacobian, multiplied by σ²."
+                        @if points.is_some() { " The posterior variance of points is on average at most that of their law." } }
+                }
+                @if run.levels.is_some() {
+                    p { "The curve of training points is that of a kernel density of at most 400 of them, which localized grids follow; the width of the kernel lies on top." }
+                }
                 div.charts { (chart) }
             }
         }
@@ -376,11 +389,13 @@ impl Page {
         let last = run.frames.len().saturating_sub(1);
         let kept = run.frames.iter().enumerate().filter(|(k, _)| (last - k).is_multiple_of(every));
         let frames: Vec<Markup> = kept.map(|(_, (_, picture))| self.picture(picture)).collect();
+        let told = frames.len() < run.frame_count;
         html! {
             @if !pictures.is_empty() { section { h3 { "The map" } div.pictures { @for picture in pictures { (picture) } } } }
             @if !frames.is_empty() {
                 section {
                     h3 { @if has_map { "Evolution of the map" } @else { "Samples as training went on" } }
+                    @if told { p { (frames.len()) " of " (run.frame_count) " pictures, spread over the whole way." } }
                     div.pictures.evolution { @for frame in frames { (frame) } }
                 }
             }
@@ -390,16 +405,16 @@ impl Page {
 
 /// The numbers of some curves, a few of them.
 fn table_of(lines: &Lines, rows: usize) -> Markup {
-    let most = rows / lines.curves.len().max(1);
+    let most = (rows / lines.curves.len().max(1)).max(FEWEST_OF_CURVE);
+    let every = |curve: &Curve| curve.points.len().div_ceil(most).max(1);
     html! {
         details {
-            summary { "Numbers" }
+            summary { "Numbers" @if lines.curves.iter().any(|curve| every(curve) > 1) { ", of long curves some" } }
             div.wide { table {
                 thead { tr { th scope="col" { "curve" } th scope="col" { (lines.x) } th scope="col" { (lines.y) } } }
                 tbody { @for curve in &lines.curves {
-                    @let every = curve.points.len().div_ceil(most.max(1)).max(1);
                     @for (k, (x, y)) in curve.points.iter().enumerate() {
-                        @if (curve.points.len() - 1 - k).is_multiple_of(every) {
+                        @if (curve.points.len() - 1 - k).is_multiple_of(every(curve)) {
                             tr { th scope="row" { (curve.name) } td.number { (table::number(*x)) } td.number { (number(Some(*y))) } }
                         }
                     }

@@ -77,6 +77,8 @@ pub struct ReportedRun {
     pub pictures: Vec<Picture>,
     /// Pictures of samples as the run went on, with their steps.
     pub frames: Vec<(u64, Picture)>,
+    /// How many such pictures the run drew.
+    pub frame_count: usize,
     /// Warnings and errors of the run, each once; none where its log cannot be read.
     pub warnings: Option<Vec<String>>,
     /// What is missing, and why.
@@ -134,6 +136,7 @@ impl ReportedRun {
             sample_images: None,
             pictures: Vec::new(),
             frames: Vec::new(),
+            frame_count: 0,
             directory,
             record,
             step,
@@ -228,6 +231,7 @@ impl ReportedRun {
             .collect();
         frames.sort_unstable();
         let count = frames.len();
+        self.frame_count = count;
         let kept = |k: usize| count <= MOST_FRAMES || (k * (MOST_FRAMES - 1)) % (count - 1) < MOST_FRAMES - 1;
         for (_, (step, name)) in frames.into_iter().enumerate().filter(|(k, _)| kept(*k)) {
             let says = format!("samples at step {step}");

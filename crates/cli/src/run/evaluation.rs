@@ -198,7 +198,8 @@ impl Report {
             let best = match (&exact, &others) {
                 (Some(exact), _) => BestDenoiser::Exact(exact),
                 (None, others) => {
-                    BestDenoiser::Points { others: others.as_ref().expect("taken where nothing is exact") }
+                    let others = others.as_ref().expect("taken where nothing is exact");
+                    BestDenoiser::Points { others, trained_on: is_training }
                 }
             };
             let device = Device::flex();

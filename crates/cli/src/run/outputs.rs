@@ -6,7 +6,7 @@ use std::path::Path;
 use brenier_eval::figures::{
     self, Axes, Curve, FigureError, ImageGrid, curves, scatter, scatter_size, write_atomically,
 };
-use brenier_eval::{Optimum, Settings};
+use brenier_eval::{Settings, visible_optimum};
 use brenier_measure::data::write::{Format, PointEncoder, Precision};
 use brenier_measure::{Points, Purpose, Stream};
 use brenier_training::run_directory::{CheckpointSelector, RunDirectory};
@@ -268,10 +268,10 @@ fn denoising_loss_figure(report: &Report) -> Result<Vec<u8>, Error> {
         points: levels.iter().map(|level| (level.sigma, level.loss)).collect(),
         ..Curve::default()
     }];
-    let optimal: Vec<_> = levels.iter().filter_map(|level| Some((level.sigma, level.visible_optimal()?))).collect();
-    let name = match report.evaluation.optimum {
-        Some(Optimum::Points(count)) => format!("exact denoiser of {count} points"),
-        _ => "exact denoiser".to_owned(),
+    let optimal: Vec<_> = visible_optimum(levels).collect();
+    let name = match report.evaluation.optimum.and_then(|optimum| optimum.points()) {
+        Some(count) => format!("exact denoiser of {count} points"),
+        None => "exact denoiser".to_owned(),
     };
     if !optimal.is_empty() {
         lines.push(Curve { name: &name, points: optimal, dashed: true, ..Curve::default() });

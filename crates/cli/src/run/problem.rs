@@ -316,7 +316,7 @@ impl Problem {
     }
 
     /// At most `count` points of the law that is learnt, in standardised coordinates and in random order: training points, or draws of a
-    /// target that were not trained on.
+    /// target that were not trained on. Rows with weights come repeated, as they are trained on.
     ///
     /// # Errors
     ///

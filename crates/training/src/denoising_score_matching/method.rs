@@ -10,6 +10,12 @@ use crate::fit::{FitConfig, fit};
 use crate::method::{Files, Method, Observe, Scalars, starting_point};
 use crate::state::{TrainingState, averaged_model};
 
+/// The held-out loss above that of the exact denoiser: what is left to learn.
+pub const EXCESS_LOSS: &str = "held_out_excess_loss";
+
+/// The held-out loss above that of the best denoiser of points: what is left to learn, at most.
+pub const EXCESS_BOUND: &str = "held_out_excess_bound";
+
 /// A score network in training, with all that it is trained and judged on.
 pub struct ScoreMatching {
     /// What is minimised.
@@ -20,8 +26,9 @@ pub struct ScoreMatching {
     pub network: ScoreNetwork,
     /// The batch of the held-out loss.
     pub held_out: NoisedBatch,
-    /// The loss on that batch of the exact denoiser, or of the best one that points tell of ([`DenoisingScoreMatching::held_out_optimum`]).
-    pub optimal_loss: Option<f64>,
+    /// The loss on that batch of the exact denoiser, or a bound on it from below by points ([`DenoisingScoreMatching::held_out_optimum`]),
+    /// with the name of the distance to it: [`EXCESS_LOSS`] or [`EXCESS_BOUND`].
+    pub optimum: Option<(&'static str, f64)>,
     /// How the network is sampled.
     pub plan: DiffusionPlan,
     /// Where it computes, without autodiff.
@@ -82,7 +89,7 @@ impl Method for ScoreMatching {
     }
 
     fn optimum(&self) -> Option<(&'static str, f64)> {
-        self.optimal_loss.map(|loss| ("held_out_excess_loss", loss))
+        self.optimum
     }
 
     fn sampler(&self, state: &Self::State) -> Box<dyn TrainedSampler> {

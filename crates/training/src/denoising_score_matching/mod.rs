@@ -7,7 +7,7 @@ mod noise_levels;
 
 pub use config::TrainingConfig;
 pub use loss::{LossConfig, Weighting};
-pub use method::ScoreMatching;
+pub use method::{EXCESS_BOUND, EXCESS_LOSS, ScoreMatching};
 pub use noise_levels::NoiseLevels;
 
 use std::ops::Range;

@@ -6,6 +6,7 @@ mod check;
 
 use brenier_measure::LARGEST_SUBSET;
 use brenier_model::{DiffusionPlan, DiffusionSampler, GridConfig, ScoreNetwork, TrainedSampler};
+use brenier_training::denoising_score_matching::{EXCESS_BOUND, EXCESS_LOSS};
 use brenier_training::run_directory::{LockedRunDirectory, RunDirectory};
 use brenier_training::{DenoisingScoreMatching, Files, ScoreMatching, TrainingConfig, averaged_model};
 use burn::tensor::Device;
@@ -70,7 +71,7 @@ impl DenoisingScoreMatchingConfig {
         let held_out = objective.held_out(&samples.held_out, HELD_OUT_COUNT);
         Ok(ScoreMatching {
             held_out,
-            optimal_loss: None,
+            optimum: None,
             objective,
             training: training.clone(),
             network: self.network(run.record, &run.device.clone().autodiff())?,
@@ -82,19 +83,20 @@ impl DenoisingScoreMatchingConfig {
     }
 }
 
-/// What the held-out loss of a method is at its best, as far as that is known.
-fn optimal_loss(run: &RunView, method: &ScoreMatching) -> Result<Option<f64>, Error> {
+/// What the held-out loss of a method is at its best, as far as that is known, and what the distance to it is called.
+fn optimum(run: &RunView, method: &ScoreMatching) -> Result<Option<(&'static str, f64)>, Error> {
     let problem = run.problem.expect("a run in training has its data at hand");
-    let loss = match problem.exact_denoiser() {
-        Some(exact) => DenoisingScoreMatching::held_out_loss(&exact, &method.held_out, &Device::flex()),
+    let samples = problem.samples("the optimal loss")?;
+    let found = match problem.exact_denoiser() {
+        Some(exact) => (EXCESS_LOSS, DenoisingScoreMatching::held_out_loss(&exact, &method.held_out, &Device::flex())),
+        // A network that has learnt its points by heart is at their optimum.
+        None if samples.held_out_is_training => return Ok(None),
         None => {
-            let samples = problem.samples("the optimal loss")?;
-            let count = if samples.held_out_is_training { 0 } else { LARGEST_SUBSET };
-            let others = problem.points_of_law(count, run.record.config.seed)?;
-            method.objective.held_out_optimum(&samples.held_out, &others, &method.held_out)?
+            let others = problem.points_of_law(LARGEST_SUBSET, run.record.config.seed)?;
+            (EXCESS_BOUND, method.objective.held_out_optimum(&samples.held_out, &others, &method.held_out)?)
         }
     };
-    Ok(Some(loss).filter(|loss| loss.is_finite()))
+    Ok(Some(found).filter(|(_, loss)| loss.is_finite()))
 }
 
 /// After how many steps of a device beside the host somebody looks; on the host, every step is looked at.
@@ -169,7 +171,7 @@ impl Wiring for DenoisingScoreMatchingConfig {
     fn train(&self, run: &RunContext, directory: &mut LockedRunDirectory) -> Result<Ending, Error> {
         go_on(run, self, directory, |view| {
             let method = self.method(view)?;
-            Ok(ScoreMatching { optimal_loss: optimal_loss(view, &method)?, ..method })
+            Ok(ScoreMatching { optimum: optimum(view, &method)?, ..method })
         })
     }
 
