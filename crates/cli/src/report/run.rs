@@ -311,7 +311,8 @@ fn levels(
     // The curve is in units of σ² and over all coordinates.
     let variance =
         curve.sigma.iter().zip(&curve.posterior_variance).map(|(sigma, c)| (*sigma, sigma * sigma * c / dim));
-    Some(Levels { posterior_variance: variance.collect(), noise })
+    // From the least level up, as the other curves go.
+    Some(Levels { posterior_variance: variance.rev().collect(), noise })
 }
 
 /// What the log of a run warns of, each once.
