@@ -41,7 +41,7 @@ fn stand_ins(folder: &Path) {
     stand_in(folder, "train", &train);
     // An example, which the tests have built, in few steps.
     stand_in(folder, "cargo", &format!("exec {}/\"$4\" 20", examples.display()));
-    stand_in(folder, "srun", "shift; exec \"$@\"");
+    stand_in(folder, "srun", crate::sweep::SRUN);
     let array = "last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\).*/\\1/p' \"$1\")\n\
                  for task in $(seq 0 \"$last\"); do SLURM_ARRAY_JOB_ID=1 SLURM_ARRAY_TASK_ID=$task bash \"$1\" || exit; done";
     stand_in(folder, "sbatch", array);
@@ -106,6 +106,7 @@ fn on_a_cluster() {
 #[test]
 fn the_code_on_a_page_is_that_of_an_example() {
     let page = page("extending.md");
+    assert_eq!(blocks(&page, "rust").len(), 2);
     for (block, example) in blocks(&page, "rust").into_iter().zip(["own_target", "own_network"]) {
         let path = workspace().join(format!("crates/cli/examples/{example}.rs"));
         assert_eq!(block, fs::read_to_string(path).unwrap().trim_end(), "{example}");

@@ -62,6 +62,7 @@ fn a_mistake_is_found_before_the_first_run() {
         (json!({"grid": {"training.batch": []}}), "`grid.training.batch` has no values"),
         (json!({"grid": {"training.batch": [64]}, "list": [{"training.batch": 32}]}), "both in `grid` and in `list`"),
         (json!({"seeds": [1, 1]}), "comes twice"),
+        (json!({"grid": {"training": [1]}, "list": [{"training.batch": 32}]}), "`training` holds `training.batch`"),
         (json!({"sedes": [1]}), "sedes"),
     ] {
         let file = sweep(&place, config, more);
@@ -87,6 +88,10 @@ fn a_signal_stops_every_run_and_the_same_command_goes_on() {
     assert_eq!(place.interrupted(&["sweep", &file, "--jobs", "2"]), Some(75));
 }
 
+/// What stands in for srun: its flags are passed over.
+#[cfg(unix)]
+pub const SRUN: &str = "while [ \"${1#--}\" != \"$1\" ]; do shift; done; exec \"$@\"";
+
 /// A program of this name, as far as a script that runs here needs it.
 #[cfg(unix)]
 pub fn stand_in(folder: &Path, name: &str, script: &str) {
@@ -101,7 +106,7 @@ pub fn stand_in(folder: &Path, name: &str, script: &str) {
 fn run_script(place: &Workplace, script: &str, variable: &str, task: usize) -> Option<i32> {
     let tools = place.path("tools");
     fs::create_dir_all(&tools).unwrap();
-    stand_in(&tools, "srun", "shift; exec \"$@\"");
+    stand_in(&tools, "srun", SRUN);
     stand_in(&tools, "scontrol", &format!("echo \"$@\" >> {}", text(&place.path("requeued"))));
     stand_in(&tools, "train", &format!("exec {} \"$@\"", env!("CARGO_BIN_EXE_train")));
     let path = format!("{}:{}", text(&tools), std::env::var("PATH").unwrap());
@@ -134,6 +139,14 @@ fn a_plan_runs_the_task_of_its_number() {
         assert!(script.contains(said), "no {said} in {script}");
     }
     assert!(!place.path("study").exists());
+    let odd = ["sweep", &file, "--plan", "slurm", "--time-limit", "3599s", "--threads", "3", "--devices", "cpu"];
+    let odd = place.train(&odd).succeeds().stdout;
+    for said in
+        ["#SBATCH --time=0-01:00:00\n", "#SBATCH --cpus-per-task=3\n", " --resume --threads 3 --device cpu ;;\n"]
+    {
+        assert!(odd.contains(said), "no {said} in {odd}");
+    }
+    place.train(&["sweep", &file, "--plan", "slurm", "--devices", "cpu,ndarray"]).fails(2);
     assert_eq!(run_script(&place, &script, "SLURM_ARRAY_TASK_ID", 1), Some(0));
     assert!(place.path("study/seed-6/evaluation.json").is_file() && !place.path("study/seed-5").exists());
     // What is stopped by the warning is requeued.
@@ -141,6 +154,14 @@ fn a_plan_runs_the_task_of_its_number() {
     assert_eq!(run_script(&place, &stopped, "SLURM_ARRAY_TASK_ID", 0), Some(75));
     assert_eq!(fs::read_to_string(place.path("requeued")).unwrap(), "requeue 77_0\n");
 
+    let many: Vec<u64> = (0..2000).collect();
+    let large = sweep(&place, "monge_ampere_gaussian_2d.json", json!({"seeds": many}));
+    let refused = place.train(&["sweep", &large, "--plan", "kubernetes"]).fails(2);
+    assert!(refused.stderr.contains("split the sweep"), "{}", refused.stderr);
+    let warned = place.train(&["sweep", &large, "--plan", "slurm"]).succeeds();
+    assert!(warned.stderr.contains("MaxArraySize"), "{}", warned.stderr);
+
+    let file = sweep(&place, "monge_ampere_gaussian_2d.json", json!({"seeds": [5, 6, 7]}));
     let job = place.train(&["sweep", &file, "--plan", "kubernetes", "--image", "registry/brenier:1"]).succeeds().json();
     let spec = &job["spec"];
     assert_eq!((&spec["completions"], &spec["completionMode"]), (&json!(3), &json!("Indexed")));

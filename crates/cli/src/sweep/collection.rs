@@ -1,5 +1,6 @@
 //! What many runs found, in one table: what they differ in, and every metric over their seeds.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -13,8 +14,8 @@ use crate::methods::read_record;
 use crate::run::evaluation::EVALUATION;
 use crate::table::{csv_line, number, plain};
 
-/// Keys that say where and under what name a run is, and no more.
-const PLACES: [&str; 3] = ["name", "seed", "output"];
+/// Keys that say where, on what and under what name a run is, and no more.
+const PLACES: [&str; 4] = ["name", "seed", "device", "output"];
 
 /// One run of a collection.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +67,7 @@ impl Collection {
             .flatten()
             .filter(|entry| entry.path().join("run.json").is_file())
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| !is_set_aside(name))
             .collect();
         names.sort();
         let mut runs = Vec::with_capacity(names.len());
@@ -134,7 +136,7 @@ impl Collection {
         text
     }
 
-    /// Runs that differ in their seeds alone, in the order of their first ones.
+    /// Runs that differ in their seeds alone, in the order of their values.
     fn groups(&self) -> Vec<(Vec<Option<&Value>>, Vec<&Collected>)> {
         let mut groups: Vec<(Vec<Option<&Value>>, Vec<&Collected>)> = Vec::new();
         for run in &self.runs {
@@ -144,14 +146,16 @@ impl Collection {
                 None => groups.push((values, vec![run])),
             }
         }
+        groups.sort_by(|(a, _), (b, _)| {
+            a.iter().zip(b).map(|(a, b)| by_value(*a, *b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        });
         groups
     }
 
     /// A table in Markdown: a row for runs that differ in their seeds alone, mean ± standard deviation over the seeds, the best in bold.
     pub fn table(&self) -> String {
         let groups = self.groups();
-        let last = |key: &String| key.rsplit('.').next().unwrap_or(key).to_owned();
-        let mut heads: Vec<String> = self.keys.iter().map(last).collect();
+        let mut heads: Vec<String> = self.keys.iter().map(|key| shortest_end(key, &self.keys)).collect();
         heads.push("runs".to_owned());
         heads.extend(self.metrics.iter().cloned());
         let row = |cells: &[String]| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
@@ -184,7 +188,7 @@ impl Collection {
         let floors: Vec<String> = (0..self.metrics.len())
             .map(|m| {
                 let floors: Vec<f64> = cells.iter().filter_map(|cells| cells[m]?.floor).collect();
-                if floors.is_empty() {
+                if floors.is_empty() || !self.is_of_one_target() {
                     "-".to_owned()
                 } else {
                     number(floors.iter().sum::<f64>() / floors.len() as f64)
@@ -200,9 +204,13 @@ impl Collection {
         text
     }
 
+    fn is_of_one_target(&self) -> bool {
+        self.runs.iter().all(|run| run.learnt == self.runs[0].learnt)
+    }
+
     /// The best mean of a metric, where some rows differ and all learnt one target.
     fn best(&self, cells: &[Vec<Option<Cell>>], m: usize) -> Option<f64> {
-        if self.runs.iter().any(|run| run.learnt != self.runs[0].learnt) {
+        if !self.is_of_one_target() {
             return None;
         }
         let direction = self.runs.iter().find_map(|run| run.metrics.get(&self.metrics[m]))?.direction;
@@ -269,6 +277,31 @@ fn collect(folder: &Path, name: String) -> Result<Collected, Error> {
     })
 }
 
+/// Numbers by size, and before everything else, which goes by its text.
+fn by_value(a: Option<&Value>, b: Option<&Value>) -> Ordering {
+    match (a.and_then(Value::as_f64), b.and_then(Value::as_f64)) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (a_number, b_number) => {
+            b_number.is_some().cmp(&a_number.is_some()).then_with(|| a.map(plain).cmp(&b.map(plain)))
+        }
+    }
+}
+
+/// The fewest last segments of a path that no other path ends with.
+fn shortest_end(key: &str, keys: &[String]) -> String {
+    let starts = key.rmatch_indices('.').map(|(at, _)| &key[at + 1..]).chain([key]);
+    let is_own = |end: &&str| {
+        let others = keys.iter().filter(|other| *other != key);
+        others.into_iter().all(|other| other != end && !other.ends_with(&format!(".{end}")))
+    };
+    starts.into_iter().find(is_own).unwrap_or(key).to_owned()
+}
+
+/// Whether `--fresh` set a run of this name aside.
+fn is_set_aside(name: &str) -> bool {
+    name.rsplit_once(".old-").is_some_and(|(_, number)| number.chars().all(|c| c.is_ascii_digit()))
+}
+
 /// The values of a tree by their dotted paths; lists are values.
 fn flatten(path: &str, value: Value, found: &mut BTreeMap<String, Value>) {
     match value {
@@ -301,6 +334,14 @@ mod tests {
             is_finished: w2.is_some(),
             learnt: String::new(),
         }
+    }
+
+    #[test]
+    fn a_head_is_as_short_as_tells_it_from_the_others() {
+        let keys = ["target.drawn.points", "evaluation.log_density.points", "seed"].map(str::to_owned);
+        let heads = keys.each_ref().map(|key| shortest_end(key, &keys));
+        assert_eq!(heads, ["drawn.points", "log_density.points", "seed"]);
+        assert!(is_set_aside("seed-0.old-1") && !is_set_aside("seed-0.old"));
     }
 
     #[test]

@@ -48,6 +48,8 @@ struct Running {
     task: usize,
     slot: usize,
     child: Child,
+    /// The bytes of its log when it began.
+    said: u64,
     started: Instant,
 }
 
@@ -60,6 +62,9 @@ impl Local {
     pub fn run(&self, sweep: &Sweep) -> Result<Vec<Outcome>, Error> {
         let logs = sweep.directory.join(LOGS);
         std::fs::create_dir_all(&logs).map_err(|error| Error::writing(&logs, error))?;
+        // Asked once: the file may be replaced while the runs go on.
+        let binary = std::env::current_exe()
+            .map_err(|error| Error::new(Exit::Failed, "the program does not find itself").caused_by(error))?;
         let mut outcomes = vec![Outcome::NotBegun; sweep.tasks.len()];
         let mut waiting = 0..sweep.tasks.len();
         let mut running: Vec<Running> = Vec::new();
@@ -70,23 +75,30 @@ impl Local {
                 running.iter().for_each(|run| stop(&run.child));
             }
             for run in running.extract_if(.., |run| !matches!(run.child.try_wait(), Ok(None))).collect::<Vec<_>>() {
-                let (task, started) = (run.task, run.started);
+                let (task, started, said) = (run.task, run.started, run.said);
                 let status = { run }.child.wait().map_err(|error| Error::writing(&logs, error))?;
                 outcomes[task] = Outcome::of(status);
-                self.tell(sweep, task, outcomes[task], started.elapsed(), &outcomes);
+                self.tell(sweep, task, said, started.elapsed(), &outcomes);
             }
             while !asked && running.len() < self.jobs {
                 let Some(task) = waiting.next() else { break };
                 let slot =
                     (0..self.jobs).find(|slot| running.iter().all(|run| run.slot != *slot)).expect("a free slot");
-                let child = match self.start(&sweep.tasks[task], slot, &logs) {
+                let log = log_of(&logs, &sweep.tasks[task].name);
+                let said = log.metadata().map_or(0, |log| log.len());
+                let child = match self.start(&binary, &sweep.tasks[task], slot, &log) {
                     Ok(child) => child,
                     Err(error) => {
                         running.iter().for_each(|run| stop(&run.child));
-                        return Err(Error::new(Exit::Failed, "a run cannot be started").caused_by(error));
+                        for run in &mut running {
+                            // Until its checkpoint is kept.
+                            let _ = run.child.wait();
+                        }
+                        let message = format!("a run cannot be started by {}", binary.display());
+                        return Err(Error::new(Exit::Failed, message).caused_by(error));
                     }
                 };
-                running.push(Running { task, slot, child, started: Instant::now() });
+                running.push(Running { task, slot, child, said, started: Instant::now() });
             }
             if running.is_empty() {
                 return Ok(outcomes);
@@ -95,10 +107,9 @@ impl Local {
         }
     }
 
-    fn start(&self, task: &Task, slot: usize, logs: &Path) -> io::Result<Child> {
-        let log = log_of(logs, &task.name);
+    fn start(&self, binary: &Path, task: &Task, slot: usize, log: &Path) -> io::Result<Child> {
         let log: File = OpenOptions::new().create(true).append(true).open(log)?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(binary);
         command.args(&task.arguments).args(["--threads", &self.threads.to_string()]);
         if let Some(device) = self.devices.get(slot % self.devices.len().max(1)) {
             command.args(["--device", &device.to_string()]);
@@ -109,16 +120,18 @@ impl Local {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 
-    fn tell(&self, sweep: &Sweep, task: usize, outcome: Outcome, took: Duration, outcomes: &[Outcome]) {
+    fn tell(&self, sweep: &Sweep, task: usize, said: u64, took: Duration, outcomes: &[Outcome]) {
         let ended = outcomes.iter().filter(|outcome| **outcome != Outcome::NotBegun).count();
         let (name, count, seconds) = (&sweep.tasks[task].name, outcomes.len(), took.as_secs_f64());
-        match outcome {
+        match outcomes[task] {
             Outcome::Finished => info!("{ended} of {count}: {name} is finished after {seconds:.1} s"),
             Outcome::Stopped => info!("{ended} of {count}: {name} is stopped; the same command goes on with it"),
             Outcome::Failed(code) => {
-                let code = code.map_or("a signal".to_owned(), |code| format!("exit code {code}"));
                 let log = log_of(&sweep.directory.join(LOGS), name);
-                let why = last_error(&log).unwrap_or(code);
+                let why = match code {
+                    None => "it was killed by a signal".to_owned(),
+                    Some(code) => last_error(&log, said).unwrap_or(format!("exit code {code}")),
+                };
                 warn!("{ended} of {count}: {name} failed: {why} ({})", log.display());
             }
             Outcome::NotBegun => {}
@@ -140,10 +153,10 @@ fn log_of(logs: &Path, name: &str) -> PathBuf {
     logs.join(format!("{name}.txt"))
 }
 
-/// The last error that a run told of.
-fn last_error(log: &Path) -> Option<String> {
+/// The last error that a run told of, after so many bytes of earlier attempts.
+fn last_error(log: &Path, said: u64) -> Option<String> {
     let text = std::fs::read(log).ok()?;
-    let text = String::from_utf8_lossy(&text).into_owned();
+    let text = String::from_utf8_lossy(text.get(said as usize..)?).into_owned();
     text.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
 }
 

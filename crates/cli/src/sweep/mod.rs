@@ -108,6 +108,17 @@ impl SweepConfig {
                 );
             }
         }
+        let lists: Vec<Vec<&String>> = self.list.iter().map(|values| values.keys().collect()).collect();
+        for own in lists.iter().chain(std::iter::once(&Vec::new())).take(lists.len().max(1)) {
+            let together: Vec<&String> = self.grid.keys().chain(own.iter().copied()).collect();
+            let holds = |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+            let pair =
+                together.iter().find_map(|outer| Some((outer, together.iter().find(|inner| holds(outer, inner))?)));
+            if let Some((outer, inner)) = pair {
+                return Err(wrong(format!("`{outer}` holds `{inner}`, which varies beside it"))
+                    .hint("vary one of the two, or put both into the values of the other"));
+            }
+        }
         if let Some((key, _)) = self.grid.iter().find(|(_, values)| values.is_empty()) {
             return Err(wrong(format!("`grid.{key}` has no values")).hint("give it a list of values, or leave it out"));
         }
@@ -201,7 +212,8 @@ fn name(values: &[(&str, &Value)], seed: Option<u64>) -> String {
             format!("{last}-{}", plain(&written(value)))
         })
         .collect();
-    parts.extend(seed.map(|seed| format!("seed-{seed}")));
+    let seed = seed.map(|seed| format!("seed-{seed}"));
+    parts.extend(seed.clone());
     let whole = if parts.is_empty() { "run".to_owned() } else { parts.join("_") };
     let is_told_whole = values.iter().all(|(key, value)| {
         let text = written(value);
@@ -217,8 +229,11 @@ fn name(values: &[(&str, &Value)], seed: Option<u64>) -> String {
     }
     let text = serde_json::to_string(values).expect("values are JSON");
     let checksum = &brenier_measure::data::sha256(text.as_bytes())[..8];
-    let short: String = whole.chars().take(LONGEST_NAME).collect();
-    format!("{short}_{checksum}")
+    // The seed comes last, so that a long name does not lose it.
+    let last = seed.map_or_else(String::new, |seed| format!("_{seed}"));
+    let values = whole.strip_suffix(&last).unwrap_or(&whole);
+    let short: String = values.chars().take(LONGEST_NAME - last.len()).collect();
+    format!("{short}_{checksum}{last}")
 }
 
 #[cfg(test)]
@@ -238,6 +253,8 @@ mod tests {
         assert!(names[0] != names[1] && names[1] != names[2] && names[0] != names[2], "{names:?}");
         let long = json!("x".repeat(500));
         assert!(name(&[("a", &long)], None).len() < LONGEST_NAME + 10);
+        let of_seeds = [Some(1), Some(2)].map(|seed| name(&[("a", &long)], seed));
+        assert!(of_seeds[0] != of_seeds[1] && of_seeds[1].ends_with("_seed-2"), "{of_seeds:?}");
         assert!(name(&[("a.b", &width), ("c.b", &width)], None).len() > "b-64_b-64".len());
     }
 

@@ -11,11 +11,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Sweep;
-use crate::error::Exit;
+use crate::device::DeviceName;
+use crate::error::{Error, Exit};
 use crate::shell;
 
 /// How long before its end a run is warned, in seconds.
 const WARNING: u64 = 300;
+
+/// The least time of a run: a warning at its start would be none.
+const SHORTEST: Duration = Duration::from_secs(2 * WARNING);
 
 /// What a plan depends on beside the sweep.
 #[derive(Debug, Clone, Copy)]
@@ -28,16 +32,37 @@ pub struct Place<'a> {
     pub jobs: usize,
     /// The longest time of one run before it is requeued.
     pub time: Duration,
+    /// The threads of a run, where they are given.
+    pub threads: Option<u16>,
+    /// The device of a run, where one is given.
+    pub device: Option<&'a DeviceName>,
 }
 
+impl Place<'_> {
+    /// What every command gets.
+    fn flags(&self) -> Vec<String> {
+        let of = |flag: &str, value: Option<String>| value.map(|value| [flag.to_owned(), value]);
+        let device = self.device.map(ToString::to_string);
+        of("--threads", self.threads.map(|threads| threads.to_string()))
+            .into_iter()
+            .chain(of("--device", device))
+            .flatten()
+            .collect()
+    }
+}
+
+/// The longest argument of a command that Linux takes, with room for the rest of it.
+const LONGEST_ARGUMENT: usize = 120_000;
+
 /// One line a task, by the number in a variable of the environment.
-fn cases(sweep: &Sweep, binary: &str, variable: &str) -> String {
+fn cases(sweep: &Sweep, place: &Place, variable: &str) -> String {
+    let flags = place.flags();
     let lines: Vec<String> = sweep
         .tasks
         .iter()
         .enumerate()
         .map(|(k, task)| {
-            let words = [binary].into_iter().chain(task.arguments.iter().map(String::as_str));
+            let words = [place.binary].into_iter().chain(task.arguments.iter().chain(&flags).map(String::as_str));
             format!("{k}) set -- {} ;;\n", shell::command(words))
         })
         .collect();
@@ -46,8 +71,8 @@ fn cases(sweep: &Sweep, binary: &str, variable: &str) -> String {
 
 /// A script for `sbatch`.
 pub fn slurm(sweep: &Sweep, place: &Place) -> String {
-    let seconds = place.time.as_secs().max(2 * WARNING);
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds.div_ceil(60) % 60);
+    let minutes = place.time.max(SHORTEST).as_secs().div_ceil(60);
+    let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
     let interrupted = Exit::Interrupted as u8;
     let last = sweep.tasks.len() - 1;
     format!(
@@ -59,11 +84,12 @@ pub fn slurm(sweep: &Sweep, place: &Place) -> String {
          #SBATCH --requeue\n\
          #SBATCH --open-mode=append\n\
          #SBATCH --output={name}-%a.txt\n\
+         #SBATCH --cpus-per-task={cpus}\n\
          # Partition, account, memory and GPUs are yours to add.\n\
          \n\
          cd -- {folder} || exit 2\n\
          {cases}\
-         srun --ntasks=1 \"$@\"\n\
+         srun --ntasks=1 --cpus-per-task=\"${{SLURM_CPUS_PER_TASK:-1}}\" \"$@\"\n\
          code=$?\n\
          # A run that was warned has a checkpoint, and goes on when its turn comes again.\n\
          if [ \"$code\" -eq {interrupted} ]; then\n\
@@ -72,16 +98,27 @@ pub fn slurm(sweep: &Sweep, place: &Place) -> String {
          exit \"$code\"\n",
         name = identifier(&sweep.name),
         jobs = place.jobs,
+        cpus = place.threads.unwrap_or(1),
         folder = shell::quoted(&place.folder.display().to_string()),
-        cases = cases(sweep, place.binary, "SLURM_ARRAY_TASK_ID"),
+        cases = cases(sweep, place, "SLURM_ARRAY_TASK_ID"),
     )
 }
 
 /// A Job for `kubectl apply`, whose runs lie on a volume that is mounted where the commands are given.
-pub fn kubernetes(sweep: &Sweep, place: &Place, image: &str, claim: &str) -> Value {
-    let script = format!("{}exec \"$@\"\n", cases(sweep, place.binary, "JOB_COMPLETION_INDEX"));
+///
+/// # Errors
+///
+/// More runs than the command of a container holds.
+pub fn kubernetes(sweep: &Sweep, place: &Place, image: &str, claim: &str) -> Result<Value, Error> {
+    let cases = cases(sweep, place, "JOB_COMPLETION_INDEX");
+    let script = format!("{cases}exec \"$@\" --max-time {}s\n", place.time.max(SHORTEST).as_secs());
+    if script.len() > LONGEST_ARGUMENT {
+        let count = sweep.tasks.len();
+        return Err(Error::bad_input(format!("{count} runs are more than the command of one container holds"))
+            .hint("split the sweep into several, of some hundreds of runs each"));
+    }
     let folder = place.folder.display().to_string();
-    json!({
+    Ok(json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": identifier(&sweep.name)},
@@ -105,12 +142,13 @@ pub fn kubernetes(sweep: &Sweep, place: &Place, image: &str, claim: &str) -> Val
                     "image": image,
                     "workingDir": folder,
                     "command": ["/bin/sh", "-c", script],
+                    "resources": {"requests": {"cpu": place.threads.unwrap_or(1).to_string()}},
                     "volumeMounts": [{"name": "runs", "mountPath": folder}]
                 }],
                 "volumes": [{"name": "runs", "persistentVolumeClaim": {"claimName": claim}}]
             }}
         }
-    })
+    }))
 }
 
 /// A name that both schedulers take: lower-case letters, digits and hyphens.
