@@ -25,7 +25,7 @@ fn stand_ins(folder: &Path) {
     use crate::sweep::stand_in;
     let binary = Path::new(env!("CARGO_BIN_EXE_train"));
     let examples = binary.parent().unwrap().join("examples");
-    // The binary itself; networks are trained for some steps and judged by some samples, which is what makes a page slow.
+    // The binary itself; networks and maps are trained for some steps and judged by some samples, which is what makes a page slow.
     let train = format!(
         "arguments=()\n\
          for argument in \"$@\"; do\n\
@@ -34,6 +34,9 @@ fn stand_ins(folder: &Path) {
          done\n\
          if [ \"$1\" = run ] && grep -q denoising_score_matching \"$2\"; then\n\
          \x20 arguments+=(--set evaluation.count=300 --set training.learning_rate.cosine.warmup=5 --set evaluation.log_density.points=50)\n\
+         fi\n\
+         if [ \"$1\" = run ] && grep -q monge_ampere_logistic \"$2\"; then\n\
+         \x20 arguments+=(--set method.monge_ampere_logistic.polish.steps=100)\n\
          fi\n\
          exec {} \"${{arguments[@]}}\"",
         binary.display()
