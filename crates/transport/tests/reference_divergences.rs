@@ -28,7 +28,7 @@ fn sinkhorn_in_both_conventions() {
             epsilon: Epsilon::Absolute(row["eps"].as_f64().unwrap() / factor),
             cost: Cost::SquaredDistance,
             tolerance: 4e-8,
-            max_iterations: 5_000,
+            max_iterations: 100_000,
         };
         let divergence = sinkhorn_divergence(a, b, &settings).unwrap();
         assert!(divergence.converged, "{row}: {divergence:?}");
